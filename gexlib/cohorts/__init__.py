@@ -1,0 +1,152 @@
+"""Cohorts by name: samples with gene expression and labels, one form whatever they come from.
+
+Examples
+--------
+>>> from gexlib.cohorts import open_cohort
+>>> cohort = open_cohort("simulated-tcga:smoke")
+>>> cohort.obs["status"].value_counts()  # doctest: +SKIP
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gexlib.cohorts import fetch, store, tcga
+from gexlib.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["describe", "fetch_cohort", "names", "open_cohort"]
+
+_SIMULATED = "simulated-"
+_PRESETS = tuple(
+    f"{_SIMULATED}{kind}:{preset}" for kind in ("microarray", "tcga") for preset in ("smoke", "demo", "paper")
+)
+_READERS = {"tcga-pairs": tcga.read_pairs}
+
+
+def names() -> list[str]:
+    """Return the names that `open_cohort` knows: presets, public cohorts, and what else is in the store."""
+    return list(dict.fromkeys((*_PRESETS, *fetch.SOURCES, *store.stored())))
+
+
+def open_cohort(name: str) -> "AnnData":
+    """Open a cohort, its matrix memory-mapped.
+
+    Parameters
+    ----------
+    name : str
+        A simulated cohort (``simulated-tcga:demo``, ``simulated-microarray:samples=300,genes=200``), a public
+        one that was fetched (``tcga-pairs``), or the name under which a cohort of your own was stored.
+
+    Returns
+    -------
+    AnnData
+        The cohort of `gexlib.cohorts.schema`; ``X`` is a read-only memory map, float32, shape (n_samples,
+        n_genes). A simulated cohort is built when it is first opened, and again when the simulator has
+        changed.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, the cohort was not fetched yet, or its stored copy is damaged.
+    """
+    if name.startswith(_SIMULATED):
+        return _open_simulated(name)
+    if store.is_stored(name):
+        return store.open_stored(name)
+    if name not in fetch.SOURCES:
+        raise InputError(f"there is no cohort {name}: choose from {', '.join(names())}")
+    files = fetch.at_hand(name)
+    if files is None:
+        raise InputError(f"cohort {name} is not on this machine yet: run `gexlib fetch {name}`")
+    return _read_and_store(name, files)
+
+
+def fetch_cohort(name: str, only: Iterable[str] | None = None) -> "AnnData":
+    """Fetch a public cohort, check it and store it, in the place of an earlier copy.
+
+    Parameters
+    ----------
+    name : str
+        A cohort of `gexlib.cohorts.fetch.SOURCES`.
+    only : iterable of str, optional
+        The files to use, such as ``["BRCA", "STAD"]``; all that can be had where it is not given.
+
+    Returns
+    -------
+    AnnData
+        As `open_cohort` returns it. ``uns["notes"]`` says what is missing.
+
+    Raises
+    ------
+    InputError
+        A file cannot be had or is not the right one, or the store cannot be written to.
+    """
+    if name.startswith(_SIMULATED):
+        raise InputError(f"cohort {name} is simulated: nothing is fetched, it is built when it is first used")
+    return _read_and_store(name, fetch.fetch(name, only))
+
+
+def describe(name: str) -> dict:
+    """Return what a reader wants to know of a cohort before using it.
+
+    Parameters
+    ----------
+    name : str
+        A cohort that `open_cohort` can open.
+
+    Returns
+    -------
+    dict
+        ``name``, ``samples``, ``genes``, ``patients`` (0 where they are not known), ``scale``, ``source``,
+        ``simulated``, ``digest``, ``notes``; ``status``: dict of samples by class; and, where they are known,
+        ``origin``, ``tissue``, ``cancer_type``: DataFrame of samples, a row a label, a column a class.
+
+    Raises
+    ------
+    InputError
+        As `open_cohort`.
+    """
+    import pandas as pd
+
+    from gexlib.cohorts.schema import STATUS
+
+    cohort = open_cohort(name)
+    obs = cohort.obs
+    summary = {
+        "name": cohort.uns["name"],
+        "samples": cohort.n_obs,
+        "genes": cohort.n_vars,
+        "patients": int(obs.loc[obs["patient"] != "", "patient"].nunique()),
+        "status": {status: int((obs["status"] == status).sum()) for status in STATUS},
+    }
+    for column in ("origin", "tissue", "cancer_type"):
+        known = obs[obs[column] != ""]
+        if len(known):
+            counts = pd.crosstab(known[column], known["status"])
+            summary[column] = counts.reindex(columns=pd.Index(STATUS, name="status"), fill_value=0)
+    return summary | {key: cohort.uns[key] for key in ("scale", "source", "simulated", "digest", "notes")}
+
+
+def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":
+    store.save(_READERS[name](files.paths), name)
+    return store.open_stored(name)
+
+
+def _open_simulated(name: str) -> "AnnData":
+    from gexlib.cohorts.simulate import Simulation, _describe, simulate
+
+    simulation = Simulation.from_name(name)
+    name = simulation.name
+    stale = False
+    if store.is_stored(name):
+        cohort = store.open_stored(name)
+        stale = (
+            cohort.uns["digest"] != _describe(simulation)["digest"]
+        )  # simulator or calibration has changed
+        if not stale:
+            return cohort
+    with store.create(name, simulation.samples, simulation.genes, replace=stale) as draft:
+        draft.finish(simulate(simulation, draft.X))
+    return store.open_stored(name)

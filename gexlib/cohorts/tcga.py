@@ -1,0 +1,179 @@
+"""Readers of TCGA cohorts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gexlib.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+# Cancer type: organ, matched pairs in its file.
+PAIRS = {
+    "BRCA": ("breast", 113),
+    "COAD": ("colon", 40),
+    "HNSC": ("head_and_neck", 43),
+    "KIRC": ("kidney", 72),
+    "KIRP": ("kidney", 32),
+    "LIHC": ("liver", 50),
+    "LUAD": ("lung", 58),
+    "LUSC": ("lung", 51),
+    "PRAD": ("prostate", 52),
+    "STAD": ("stomach", 32),
+    "THCA": ("thyroid", 59),
+}
+# These two files hold log2(RSEM) with missing values for zero; the others hold log2(RSEM + 0.25).
+WITHOUT_OFFSET = ("COAD", "STAD")
+SAMPLE_TYPE = {"01": "cancer", "11": "normal"}
+GENES_IN_ALL_FILES = 3556
+SOURCE = (
+    "The Cancer Genome Atlas, RNA-seq level 3 (RSEM), open access; matched pairs as distributed in MetaGSCA, "
+    "https://github.com/Haocan223/MetaGSCA, commit 7d51dbd863ea701496544d2186224f3f33f7d0cc"
+)
+
+
+def read_pairs(paths: Iterable[Path]) -> "AnnData":
+    """Read matched tumour and normal samples of TCGA.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Any of the eleven files ``<TYPE>.RData``, one for each cancer type.
+
+    Returns
+    -------
+    AnnData
+        A checked cohort: ``X`` is log2(RSEM + 0.25) with two decimals, shape (n_samples, n_genes); samples
+        stand by cancer type, then in the order of the file; genes are sorted. ``obs`` has, besides the usual
+        labels, ``plate`` and ``centre``; ``study`` is the tissue source site. ``uns["notes"]`` names the
+        types that are missing.
+
+    Raises
+    ------
+    InputError
+        A file is not one of the eleven, cannot be read, or does not hold the pairs that it should.
+
+    Notes
+    -----
+    The genes are those that all files *given* share. Which 3,556 genes all eleven share cannot be known from
+    fewer files, so a subset has some more genes (3,660 for the eight without COAD, KIRP and LIHC) and a
+    digest of its own: results on different subsets are results on different cohorts, and a note says so.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    from gexlib.cohorts import schema
+
+    by_type = {}
+    for path in map(Path, paths):
+        if path.stem not in PAIRS:
+            raise InputError(
+                f"{path} is no file of tcga-pairs: give {', '.join(f'{t}.RData' for t in PAIRS)}"
+            )
+        by_type[path.stem] = path
+    if not by_type:
+        raise InputError("no file of tcga-pairs was given: run `gexlib fetch tcga-pairs`")
+    tables = {kind: _read_type(kind, by_type[kind]) for kind in PAIRS if kind in by_type}
+
+    genes = sorted(set.intersection(*(set(table.index) for table in tables.values())))
+    X = np.concatenate([table.loc[genes].to_numpy().T for table in tables.values()], dtype=np.float32)
+    obs = pd.concat([_labels(kind, table.columns) for kind, table in tables.items()])
+    uns = {
+        "name": "tcga-pairs",
+        "source": SOURCE,
+        "scale": "log2(RSEM + 0.25)",
+        "simulated": False,
+        "notes": _notes(list(tables), len(genes)),
+    }
+    return schema.check(AnnData(X=X, obs=obs, var=pd.DataFrame(index=pd.Index(genes)), uns=uns))
+
+
+def _read_type(kind: str, path: Path) -> "pd.DataFrame":
+    """Return one file as genes x samples on the common scale, float64."""
+    import pandas as pd
+    import rdata
+
+    try:
+        (table,) = rdata.read_rda(path).values()
+    except Exception as error:  # a damaged file fails in the decompressor, the parser or the converter
+        raise InputError(
+            f"{path} cannot be read as one R table ({error}): delete it and fetch again"
+        ) from error
+    if not isinstance(table, pd.DataFrame):  # an R matrix arrives as an xarray.DataArray
+        table = table.to_pandas()
+    values = table.to_numpy(dtype=np.float64)
+    if kind in WITHOUT_OFFSET:
+        values = to_common_scale(values)
+    _, n_pairs = PAIRS[kind]
+    barcodes = table.columns.str.split(".")
+    patients = barcodes.str[:3].str.join("-")
+    counts = pd.crosstab(patients, barcodes.str[3].str[:2])
+    paired = set(counts.columns) == set(SAMPLE_TYPE) and (counts == 1).all(axis=None)
+    if not paired or len(counts) != n_pairs:
+        raise InputError(
+            f"{path} does not hold the {n_pairs} pairs of one tumour and one normal sample that {kind} has "
+            f"but {len(table.columns)} samples of {len(counts)} patients: delete it and fetch again"
+        )
+    return pd.DataFrame(values, index=table.index.astype(str), columns=table.columns)
+
+
+def to_common_scale(values: np.ndarray) -> np.ndarray:
+    """Convert log2(RSEM), NaN for zero, to log2(RSEM + 0.25).
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Expression as two of the files hold it.
+
+    Returns
+    -------
+    ndarray of float64
+        Rounded to two decimals, as the other files are. This also makes the digest the same on all machines,
+        whose logarithms may differ in the last bit.
+    """
+    rsem = np.where(np.isnan(values), 0.0, np.exp2(values))
+    return np.round(np.log2(rsem + 0.25), 2) + 0.0  # no negative zero
+
+
+def _labels(kind: str, barcodes: "pd.Index") -> "pd.DataFrame":
+    """Return obs for barcodes such as ``TCGA.A7.A0CE.01A.11R.A00Z.07``."""
+    import pandas as pd
+
+    fields = barcodes.to_series().str.split(".", expand=True)
+    tissue, _ = PAIRS[kind]
+    return pd.DataFrame(
+        {
+            "status": fields[3].str[:2].map(SAMPLE_TYPE),
+            "origin": "patient",
+            "tissue": tissue,
+            "cancer_type": kind,
+            "study": fields[1],
+            "patient": fields[0] + "-" + fields[1] + "-" + fields[2],
+            "plate": fields[5],
+            "centre": fields[6],
+        }
+    ).set_axis(barcodes.str.replace(".", "-"), axis=0)
+
+
+def _notes(kinds: list[str], n_genes: int) -> list[str]:
+    """Return what a reader of results on these files must know."""
+    notes = [
+        "Every patient gave one tumour and one normal sample, so the classes are balanced, unlike in TCGA.",
+        "Genes were chosen by the distributor from pathway sets.",
+    ]
+    if "STAD" in kinds:
+        notes.append("STAD was sequenced at other centres than the other types.")
+    missing = [kind for kind in PAIRS if kind not in kinds]
+    if missing:
+        notes.append(
+            f"Missing cancer types: {', '.join(missing)}; {len(kinds)} of {len(PAIRS)} were at hand."
+        )
+        notes.append(
+            f"The {n_genes:,} genes are those that the {len(kinds)} files at hand share; all eleven share "
+            f"{GENES_IN_ALL_FILES:,}."
+        )
+    return notes

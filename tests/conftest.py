@@ -1,0 +1,58 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+# Read once, before any test changes the environment.
+GEXLIB_DATA = os.environ.get("GEXLIB_DATA", "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_home(tmp_path_factory):
+    """Give the session an empty GEXLIB_HOME, so that no test reads or writes the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("GEXLIB_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Give this one test an empty GEXLIB_HOME of its own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GEXLIB_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Return the folder of real cohorts that the environment names."""
+    folder = Path(GEXLIB_DATA).expanduser().absolute()
+    if not GEXLIB_DATA or not (folder / "tcga-pairs").is_dir():
+        pytest.skip("needs real data: set GEXLIB_DATA to a folder that holds tcga-pairs/<TYPE>.RData")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_cohort():
+    """Return a function that makes a small cohort, not yet checked."""
+
+    def make(n_samples=12, n_genes=5, name="small", seed=0, **columns):
+        obs = {
+            "status": np.resize(["cancer", "normal"], n_samples),
+            "tissue": np.resize(["lung", "lung", "breast", "breast"], n_samples),
+            "patient": [f"p{i // 2}" for i in range(n_samples)],
+        } | columns
+        return AnnData(
+            X=np.random.default_rng(seed).normal(8, 2, (n_samples, n_genes)).astype(np.float32),
+            obs=pd.DataFrame(obs, index=[f"s{i}" for i in range(n_samples)]),
+            var=pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]),
+            uns={"name": name, "source": "made for a test", "scale": "log2"},
+        )
+
+    return make
