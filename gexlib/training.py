@@ -1,0 +1,329 @@
+"""Training of networks: weighted loss, optimisers, early stopping (article, "Deep neural network").
+
+What the article leaves open is decided in `Training`; the book's method chapter prints its defaults.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+from torch.nn import functional
+
+from gexlib.errors import InputError
+from gexlib.models import MLP
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained. Every value is an assumption of ours unless marked *article*.
+
+    Attributes
+    ----------
+    optimiser : {"sgd", "rmsprop", "adam"}
+        Article: SGD with momentum, RMSprop, Adam.
+    learning_rate : float
+        Chosen once on simulated data (``benchmarks/learning_rate.py``).
+    momentum : float
+        Of SGD.
+    batch_size : int
+        All samples when there are fewer.
+    epochs : int
+        The most, with early stopping.
+    fixed_epochs : int
+        Number of epochs where no validation set can be formed; chosen like `learning_rate`.
+    patience : int
+        Epochs without a lower validation loss before training stops and the best weights are restored.
+        The article stops at the first increase: 0.
+    validation : float
+        Share of the samples held out for early stopping.
+    l1, l2 : float
+        Penalties ``l1 * sum |w|`` and ``l2 / 2 * sum w^2`` on weights, not on biases (article).
+    class_weight : {"balanced", "none"}
+        Article: weights inversely proportional to the class's share of the training set.
+    """
+
+    optimiser: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    batch_size: int = 32
+    epochs: int = 200
+    fixed_epochs: int = 30
+    patience: int = 10
+    validation: float = 0.2
+    l1: float = 0.0
+    l2: float = 0.0
+    class_weight: str = "balanced"
+
+    def __post_init__(self):
+        if self.optimiser not in OPTIMISERS:
+            raise InputError(f"optimiser '{self.optimiser}' is not known: use one of {', '.join(OPTIMISERS)}.")
+        if self.class_weight not in ("balanced", "none"):
+            raise InputError(f"class_weight '{self.class_weight}' is not known: use balanced or none.")
+        for name in ("learning_rate", "batch_size", "epochs", "fixed_epochs"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be greater than 0.")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation is {self.validation}: it must be a share from 0 to below 1.")
+
+
+OPTIMISERS = {
+    "sgd": lambda groups, t: torch.optim.SGD(groups, lr=t.learning_rate, momentum=t.momentum),
+    "rmsprop": lambda groups, t: torch.optim.RMSprop(groups, lr=t.learning_rate),
+    "adam": lambda groups, t: torch.optim.Adam(groups, lr=t.learning_rate),
+}
+
+
+@contextmanager
+def seeded(seed: int):
+    """Seed torch inside the block and leave the caller's random state as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device of that name; "auto" is a GPU when there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def class_weights(y: np.ndarray, n_classes: int) -> torch.Tensor:
+    """Weights ``alpha_k = N / (K n_k)`` of the weighted loss, shape (n_classes,); 0 for an absent class."""
+    counts = np.bincount(y, minlength=n_classes)
+    return torch.tensor(np.where(counts, len(y) / (n_classes * np.maximum(counts, 1)), 0), dtype=torch.float32)
+
+
+def weighted_cross_entropy(logits: torch.Tensor, y: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Return ``1/B sum_i alpha_{y_i} CE_i`` for logits [B, K] and labels [B].
+
+    Not ``nn.CrossEntropyLoss(weight=alpha)``: its mean divides by the batch's weights, so that they
+    vanish in a batch of one class. The article prints the sum; the learning rate absorbs B.
+    """
+    return (alpha[y] * functional.cross_entropy(logits, y, reduction="none")).mean()
+
+
+def batches(n: int, size: int) -> list[torch.Tensor]:
+    """Shuffle the rows 0..n-1 and cut them into batches; a last batch of one joins the one before."""
+    parts = list(torch.randperm(n).split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def validation_split(y: np.ndarray, groups: np.ndarray | None, share: float, seed: int):
+    """Split rows into training and validation rows, a group (patient) on one side.
+
+    Returns
+    -------
+    (train, validation) : arrays of int, or None
+        None where no sound validation set exists: fewer than 40 samples, fewer than 5 of a class, or
+        groups that leave a class missing on a side.
+    """
+    present, counts = np.unique(y, return_counts=True)
+    if not share or len(y) < 40 or counts.min() < 5:
+        return None
+    groups = np.arange(len(y)) if groups is None else groups
+    if min(len(np.unique(groups[y == k])) for k in present) < 2:
+        return None
+    folds = max(2, round(1 / share))
+    for offset in range(5):
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + offset) % 2**32)
+        for train, validation in splitter.split(y, y, groups):
+            if len(np.unique(y[train])) == len(np.unique(y[validation])) == len(present):
+                return train, validation
+    return None
+
+
+def fit(
+    model: MLP,
+    X: np.ndarray,
+    y: np.ndarray,
+    training: Training = Training(),
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> list[dict]:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    model : MLP
+        Frozen layers (`gexlib.transfer.freeze`) stay as they are.
+    X : array of float, shape (n_samples, n_genes)
+        Scaled on training samples by the caller.
+    y : array of int, shape (n_samples,)
+        Class numbers from 0.
+    training : Training
+        Loss, optimiser and stopping rule.
+    groups : array, shape (n_samples,), optional
+        Patients: the validation set shares none with the samples trained on.
+    seed : int
+        Of the validation split, the batches and dropout.
+    device : str
+        "cpu", "cuda" or "auto".
+
+    Returns
+    -------
+    history : list of dict
+        One entry an epoch: ``epoch``, ``loss`` and, with early stopping, ``validation_loss`` and
+        ``best`` (true up to the epoch whose weights were kept).
+    """
+    split = validation_split(y, groups, training.validation, seed)
+    rows, held_out = split if split else (np.arange(len(y)), None)
+    device = resolve_device(device)
+    model.to(device)
+    dtype = next(model.parameters()).dtype
+    inputs = torch.as_tensor(np.ascontiguousarray(X[rows]), dtype=dtype, device=device)  # n, n_genes
+    labels = torch.as_tensor(y[rows], dtype=torch.long, device=device)
+    n_classes = model.output.out_features
+    alpha = class_weights(y[rows], n_classes) if training.class_weight == "balanced" else torch.ones(n_classes)
+    alpha = alpha.to(device, dtype)
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim == 1]
+    optimiser = OPTIMISERS[training.optimiser](
+        [{"params": weights, "weight_decay": training.l2}, {"params": others}], training
+    )
+
+    history: list[dict] = []
+    best = (float("inf"), 0, None)  # validation loss, epoch, weights
+    with seeded(seed):
+        for epoch in range(1, (training.epochs if split else training.fixed_epochs) + 1):
+            model.train()
+            total = 0.0
+            for batch in batches(len(rows), training.batch_size):
+                batch = batch.to(device)
+                loss = weighted_cross_entropy(model(inputs[batch]), labels[batch], alpha)
+                if training.l1:
+                    loss = loss + training.l1 * sum(w.abs().sum() for w in weights)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(batch)
+            history.append({"epoch": epoch, "loss": total / len(rows)})
+            if held_out is None:
+                continue
+            current = validation_loss(model, X[held_out], y[held_out], alpha)
+            history[-1]["validation_loss"] = current
+            if current < best[0]:
+                best = (current, epoch, copy.deepcopy(model.state_dict()))
+            elif epoch - best[1] > training.patience:
+                break
+    if best[2] is not None:
+        model.load_state_dict(best[2])
+        for entry in history:
+            entry["best"] = entry["epoch"] <= best[1]
+    model.eval()
+    return history
+
+
+def logits(model: MLP, X: np.ndarray, block: int = 2048) -> torch.Tensor:
+    """Logits [n_samples, n_classes] of a network in evaluation mode, block by block, on the CPU."""
+    model.eval()
+    parameter = next(model.parameters())
+    with torch.no_grad():
+        parts = [
+            model(torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(parameter.device))
+            for i in range(0, len(X), block)
+        ]
+    return torch.cat(parts).cpu()
+
+
+def validation_loss(model: MLP, X: np.ndarray, y: np.ndarray, alpha: torch.Tensor) -> float:
+    """Weighted loss on held-out samples, without penalties."""
+    return weighted_cross_entropy(logits(model, X), torch.as_tensor(y, dtype=torch.long), alpha.cpu()).item()
+
+
+def predict_proba(model: MLP, X: np.ndarray) -> np.ndarray:
+    """Posterior probabilities, shape (n_samples, n_classes): the softmax of the logits."""
+    return torch.softmax(logits(model, X).double(), dim=1).numpy()
+
+
+class MLPClassifier(ClassifierMixin, BaseEstimator):
+    """The study's network as a scikit-learn classifier.
+
+    Parameters are those of `gexlib.models.MLP` and `Training`; `random_state` seeds initial weights,
+    validation split, batches and dropout. Scale genes first, for example with ``StandardScaler``.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    model_ : MLP
+    history_ : list of dict
+        As returned by `fit`.
+    """
+
+    def __init__(
+        self,
+        hidden=(500, 200, 100, 50),
+        batch_norm=False,
+        dropout=0.0,
+        residual=False,
+        optimiser="sgd",
+        learning_rate=Training.learning_rate,
+        momentum=Training.momentum,
+        batch_size=Training.batch_size,
+        epochs=Training.epochs,
+        fixed_epochs=Training.fixed_epochs,
+        patience=Training.patience,
+        validation=Training.validation,
+        l1=0.0,
+        l2=0.0,
+        class_weight="balanced",
+        device="auto",
+        random_state=None,
+    ):
+        self.hidden = hidden
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.residual = residual
+        self.optimiser = optimiser
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.fixed_epochs = fixed_epochs
+        self.patience = patience
+        self.validation = validation
+        self.l1 = l1
+        self.l2 = l2
+        self.class_weight = class_weight
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X, y, groups=None):
+        """Train on X (n_samples, n_genes), y (n_samples,) and, if given, patients as `groups`."""
+        X, y = validate_data(self, X, y, dtype="numeric")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"y holds one class only ({self.classes_[0]!r}): a classifier needs two.")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        training = Training(**{name: getattr(self, name) for name in Training.__dataclass_fields__})
+        with seeded(seed):
+            self.model_ = MLP(
+                X.shape[1], len(self.classes_), self.hidden, self.batch_norm, self.dropout, self.residual
+            )
+        groups = None if groups is None else np.asarray(groups)
+        self.history_ = fit(self.model_, X, codes, training, groups, seed, self.device)
+        self.model_.double()  # a sample's probabilities must not depend on the batch it is in
+        return self
+
+    def predict_proba(self, X):
+        """Posterior probabilities, shape (n_samples, n_classes)."""
+        check_is_fitted(self)
+        return predict_proba(self.model_, validate_data(self, X, dtype="numeric", reset=False))
+
+    def predict(self, X):
+        """Most probable class of each sample, shape (n_samples,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
