@@ -1,0 +1,144 @@
+"""The command line: thin over the library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gexlib import provenance
+from gexlib.errors import InputError
+from gexlib.experiments import SECTIONS, section
+
+app = typer.Typer(
+    help="Networks and transfer learning for cancer prediction from gene expression: rerun the study.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+cohort_app = typer.Typer(help="List, describe and calibrate cohorts.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+
+Profile = Annotated[str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Worker processes of one thread each; default: all cores.")]
+Changes = Annotated[
+    list[str], typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Change a parameter; may be repeated.")
+]
+
+
+def say(text: str) -> None:
+    """Print for the user: on standard error, so that output can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        say(f"gexlib: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("gexlib: stopped; what was done is kept, the same command goes on from there.")
+        sys.exit(130)
+
+
+@app.command(epilog="Example: GEXLIB_DATA=/data gexlib fetch tcga-pairs")
+def fetch(name: Annotated[str, typer.Argument(help="A public cohort, for example tcga-pairs.")]) -> None:
+    """Download a public cohort, check its digest and store it.
+
+    GEXLIB_DATA names a folder or a mirror to take the files from; GEXLIB_HOME the folder to keep them in.
+    """
+    from gexlib.cohorts import fetch_cohort
+
+    cohort = fetch_cohort(name)
+    print(f"{name}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {cohort.uns['digest']}")
+    for note in cohort.uns["notes"]:
+        print(f"- {note}")
+
+
+@cohort_app.command("list")
+def cohort_list() -> None:
+    """List the cohorts that can be opened by name."""
+    from gexlib import cohorts
+
+    stored = set(cohorts.store.stored())
+    for name in cohorts.names():
+        print(f"{name:32}{'stored' if name in stored else ''}".rstrip())
+
+
+@cohort_app.command("describe", epilog="Example: gexlib cohort describe simulated-tcga:demo")
+def cohort_describe(name: str) -> None:
+    """Print a cohort's size, source, scale, counts and the tasks it carries."""
+    from gexlib.cohorts import describe, open_cohort
+    from gexlib.tasks import carried
+
+    for key, value in describe(name).items():
+        print(f"{key}:" + (f"\n{value.to_string()}" if hasattr(value, "to_string") else f" {value}"))
+    print(f"tasks: {', '.join(carried(open_cohort(name)))}")
+
+
+@cohort_app.command("calibrate", epilog="Example: gexlib cohort calibrate tcga-pairs > tcga-pairs.json")
+def cohort_calibrate(name: str) -> None:
+    """Print, as JSON, the statistics of a cohort that the simulator is calibrated on."""
+    import json
+
+    from gexlib.cohorts import calibrate, open_cohort
+
+    print(json.dumps(calibrate.calibrate(open_cohort(name)), indent=1))
+
+
+@app.command(epilog="Example: gexlib run pan-to-specific --profile record -p targets=[BRCA] -p n=[8,16,32]")
+def run(
+    sections: Annotated[
+        list[str] | None, typer.Argument(help=f"Any of: {', '.join(SECTIONS)}. Default: all.")
+    ] = None,
+    profile: Profile = "demo",
+    change: Changes = (),
+    jobs: Jobs = provenance.host()["cores"],
+    budget: Annotated[
+        float | None, typer.Option(metavar="MINUTES", min=0, help="Stop after so long, at the end of a cell.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")] = None,
+    notebook: Annotated[bool, typer.Option(help="Run the section's notebook on the rows.")] = True,
+) -> None:
+    """Run sections of the study. What is done already is not done again; stop and resume at any time."""
+    from gexlib import commands
+
+    commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, notebook)
+
+
+@app.command(epilog="Example: gexlib verify comparison --sample 20")
+def verify(
+    name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
+    sample: Annotated[int, typer.Option(min=1, help="Cells to compute again, drawn at random.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    jobs: Jobs = provenance.host()["cores"],
+    stamp: Annotated[bool, typer.Option(help="Note in results/verified.json that the cells agree.")] = False,
+) -> None:
+    """Compute random cells of the committed record again and compare. Exit code 1 where they differ."""
+    from gexlib import commands
+
+    if not commands.verify(section(name), sample, seed, jobs, stamp):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: gexlib book --profile record")
+def book(
+    profile: Profile = "demo",
+    jobs: Jobs = provenance.host()["cores"],
+    out: Annotated[Path | None, typer.Option(help="Folder for the built pages; default: _build.")] = None,
+) -> None:
+    """Run every section and render the book. Profile "record" computes nothing: it shows the committed rows."""
+    from gexlib import commands
+
+    page = commands.book(profile, jobs, out)
+    say(f"Open {os.path.relpath(page)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""What the commands ``run``, ``verify`` and ``book`` do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gexlib import notebook, profiles, provenance, results
+from gexlib.cli import say
+from gexlib.errors import InputError
+from gexlib.experiments import SECTIONS, Section, section
+from gexlib.experiments.base import as_list, check
+from gexlib.files import project_root
+from gexlib.runner import Run, run_cells
+
+
+def run(
+    names: list[str],
+    profile: str,
+    changes: list[str],
+    jobs: int,
+    budget: float | None,
+    out: Path | None,
+    with_notebook: bool = True,
+) -> list[Run]:
+    """Run sections one after the other: cells, comparison with the record, notebook, rows to a file."""
+    chosen = [section(name) for name in names]
+    values = {s.name: profiles.parameters(s, profile, profiles.overrides(changes)) for s in chosen}
+    if out is not None:
+        results.check_target(out)
+    until = None if budget is None else time.time() + 60 * budget
+    runs = []
+    for each in chosen:
+        parameters = values[each.name]
+        cells = each.module.cells(check(each.module.Parameters, parameters, each.name))
+        for note in _notes(parameters):
+            say(f"{each.name}: {note}")
+        left = None if until is None else max(0.0, (until - time.time()) / 60)
+        begun = time.time()
+        done = run_cells(each, cells, jobs, left)
+        say(f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s.")
+        if not done.complete:
+            say(f"{each.name}: the budget is spent; the same command goes on from here.")
+        say(f"{each.name}: {agreement(done.rows, results.record(each.experiment)[0])}")
+        if with_notebook and done.done:
+            fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()])
+            shown = notebook.executed_path(each).relative_to(project_root())
+            say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {shown}")
+        runs.append(done)
+    if out is not None:
+        rows = pd.concat([r.rows for r in runs], ignore_index=True)
+        results.write_table(rows, out, _metadata(chosen, profile, values, runs))
+        say(f"{len(rows):,} rows in {out}")
+    return runs
+
+
+def _notes(parameters: dict) -> list[str]:
+    """Sentences about the cohorts that a reader must know."""
+    from gexlib.cohorts import open_cohort
+
+    return [f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]]
+
+
+def _metadata(chosen: list[Section], profile: str, values: dict, runs: list[Run]) -> dict:
+    """Run metadata for the Parquet schema."""
+    revision, dirty = provenance.commit()
+    return {
+        "sections": [s.name for s in chosen],
+        "profile": profile,
+        "parameters": values,
+        "cohorts": sorted({c for r in runs for c in r.rows["cohort"].unique()}),
+        "cells": sum(r.cells for r in runs),
+        "done": sum(r.done for r in runs),
+        "complete": all(r.complete for r in runs),
+        "core_seconds": round(sum(r.seconds for r in runs)),
+        "versions": provenance.versions(),
+        "commit": revision,
+        "dirty": dirty,
+        "date": provenance.now(),
+        "host": provenance.host(),
+    }
+
+
+def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
+    """Measurements that both tables hold, with their values, difference and tolerance.
+
+    Tolerances: one test sample for accuracy, 0.02 for ROC AUC, 0.02 + 10 % for log loss. Parallel sums of
+    floating-point numbers are not bit-equal, between processors least of all. Balanced accuracy and MCC
+    follow from the predictions that accuracy counts.
+    """
+    axes = ["key", "method", "metric", *(c for c in ("sample", "at") if c in rows and c in record)]
+    both = rows.merge(record[[*axes, "value"]], on=axes, suffixes=("", "_record"))
+    both["difference"] = (both["value"] - both["value_record"]).abs()
+    one_sample = 1.0001 / both["n_test"].astype(float) if "n_test" in both else np.nan
+    both["tolerance"] = np.select(
+        [both["metric"] == "accuracy", both["metric"] == "roc_auc", both["metric"] == "log_loss",
+         both["metric"].isin(["balanced_accuracy", "mcc"])],
+        [one_sample, 0.02, 0.02 + 0.1 * both["value_record"].abs(), np.inf],
+        1e-3 + 1e-3 * both["value_record"].abs(),
+    )  # fmt: skip
+    return both
+
+
+def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
+    """Say in one sentence how this run agrees with the record."""
+    both = differences(rows, record) if len(rows) and len(record) else pd.DataFrame()
+    if both.empty:
+        return "the record holds none of these cells."
+    apart = both[both["difference"] > both["tolerance"]]
+    accuracy = both.loc[both["metric"] == "accuracy", "difference"]
+    largest = f", largest difference in accuracy {accuracy.max():.4f}" if len(accuracy) else ""
+    cells = both["key"].nunique()
+    if apart.empty:
+        return f"agrees with the record: {cells} cells compared{largest}."
+    return f"{apart['key'].nunique()} of {cells} cells compared differ from the record beyond tolerance{largest}."
+
+
+def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> bool:
+    """Compute random recorded cells again, in an empty store; True where all agree within tolerance."""
+    record, _ = results.record(chosen.experiment)
+    if record.empty:
+        raise InputError(f"{chosen.name}: nothing is recorded in results/, so there is nothing to verify.")
+    distinct = record.drop_duplicates("key").sort_values("key")
+    drawn = distinct.sample(min(sample, len(distinct)), random_state=seed)
+    cells = [results.Cell.from_json(text) for text in drawn["cell"]]
+    outdated = [cell for cell in cells if cell.protocol != chosen.module.PROTOCOL]
+    if outdated:
+        raise InputError(
+            f"{chosen.name}: the record was made with protocol {outdated[0].protocol}, the code has "
+            f"{chosen.module.PROTOCOL}; record the section again."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_cells(chosen, cells, jobs, store=results.Store(Path(folder)))
+    both = differences(done.rows, record)
+    apart = both[both["difference"] > both["tolerance"]]
+    for row in apart.itertuples():
+        print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
+    print(f"{chosen.name}: {agreement(done.rows, record)}")
+    if len(apart):
+        print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
+    elif stamp:
+        note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
+        results.add_verification({**note, "cells": len(cells), "date": provenance.now()})
+    return apart.empty
+
+
+def book(profile: str, jobs: int, out: Path | None) -> Path:
+    """Run every section, or collect the record, and render the book; return its first page."""
+    if profile == "record":
+        blocks = profiles.load(profile)
+        for each in SECTIONS.values():
+            keys = [*results.record(each.experiment)[0]["key"].unique()]
+            notebook.execute(each, blocks[each.name], profile, keys, from_record=True)
+    else:
+        run([*SECTIONS], profile, [], jobs, None, None)
+    return render(out)
+
+
+def render(out: Path | None) -> Path:
+    """Render the book from what was executed; warnings are errors.
+
+    Raises
+    ------
+    InputError
+        jupyter-book is not installed or reports a warning; its output is printed before.
+    """
+    root = project_root()
+    out = Path(out).absolute() if out else root
+    command = [sys.executable, "-m", "jupyter_book", "build", str(root), "--path-output", str(out)]
+    try:
+        import jupyter_book  # noqa: F401  (only to say clearly that it is missing)
+    except ImportError:
+        raise InputError("jupyter-book is not installed: pip install 'gexlib[book]'.") from None
+    say("book: rendering ...")
+    ended = subprocess.run([*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True)
+    page = out / "_build" / "html" / "index.html"
+    if ended.returncode or not page.is_file():
+        print(ended.stdout[-6000:], ended.stderr[-6000:], file=sys.stderr)
+        raise InputError("the book was not built; the messages above say which page to mend.")
+    return page

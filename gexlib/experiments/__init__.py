@@ -1,0 +1,55 @@
+"""One module a section of the study.
+
+An experiment module offers
+
+- ``PROTOCOL``: an integer, raised by hand when the meaning of its numbers changes;
+- ``Parameters``: a frozen dataclass, what a notebook's ``parameters`` cell may set;
+- ``cells(parameters) -> list[Cell]``: the units of work;
+- ``group(cell) -> str``: cells of one group share work (samples, a source network);
+- ``evaluate(cells) -> iterator of (cell, rows)``: runs the cells of one group;
+- ``summarise(rows) -> DataFrame``: the section's table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from gexlib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the study: its name on the command line, its notebook, its experiment module."""
+
+    name: str
+    notebook: str
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment's module and of its rows."""
+        return self.name.replace("-", "_")
+
+    @property
+    def module(self) -> ModuleType:
+        """The experiment's module."""
+        return import_module(f"gexlib.experiments.{self.experiment}")
+
+
+SECTIONS = {
+    section.name: section
+    for section in (
+        Section("data", "01_data"),
+        Section("comparison", "03_comparison"),
+        Section("pan-to-specific", "05_pan_to_specific"),
+    )
+}
+
+
+def section(name: str) -> Section:
+    """Return the section of that name: ``pan-to-specific``, ``pan_to_specific`` or ``05_pan_to_specific``."""
+    for candidate in SECTIONS.values():
+        if name in (candidate.name, candidate.experiment, candidate.notebook):
+            return candidate
+    raise InputError(f"section '{name}' is not known: use one of {', '.join(SECTIONS)}.")

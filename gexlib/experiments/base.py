@@ -1,0 +1,115 @@
+"""What all experiments share: checking parameters, opening cohorts, shaping rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeVar, get_type_hints
+
+import numpy as np
+from anndata import AnnData
+from pydantic import TypeAdapter, ValidationError
+
+from gexlib.baselines import Tuning
+from gexlib.cohorts import open_cohort
+from gexlib.errors import InputError
+from gexlib.metrics import evaluate
+from gexlib.results import Cell
+from gexlib.tasks import Problem, problem
+
+Checked = TypeVar("Checked")
+
+
+def check(kind: type[Checked], values: dict, what: str) -> Checked:
+    """Make the dataclass `kind` from plain values; `what` names their source in errors.
+
+    Raises
+    ------
+    InputError
+        An unknown name or a value of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise InputError(f"{what}: parameter '{name}' is not known; it takes {', '.join(hints)}.")
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError:
+            expected = kind.__dataclass_fields__[name].type
+            raise InputError(f"{what}: parameter {name}={value!r} should be of type {expected}.") from None
+    return kind(**values)
+
+
+#: Parameters of the classical methods that every experiment offers.
+TUNED = ("genes", "inner_folds", "trees", "grid")
+
+
+def tuning(parameters: dict, class_weight: str = "balanced") -> Tuning:
+    """How an experiment's parameters tune the classical methods."""
+    return Tuning(**{name: parameters[name] for name in TUNED}, class_weight=class_weight)
+
+
+def as_list(value: str | Sequence) -> list:
+    """Return one name or several as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+@lru_cache(maxsize=4)
+def samples(cohort: str, digest: str) -> AnnData:
+    """Open a cohort, its matrix memory-mapped, and make sure that it is the one a cell was made for."""
+    opened = open_cohort(cohort)
+    if opened.uns["digest"] != digest:
+        raise InputError(
+            f"cohort {cohort} has digest {opened.uns['digest']}, the cell was made for {digest}: "
+            "fetch the same files and run again."
+        )
+    return opened
+
+
+@lru_cache(maxsize=32)
+def cell_problem(cohort: str, digest: str, task: str, split: str) -> Problem:
+    """Return the problem of a task, kept for the next cell of the same worker."""
+    return problem(samples(cohort, digest), task, split)
+
+
+def rows_of(
+    cell: Cell,
+    train: Problem,
+    test: Problem,
+    scores: np.ndarray,
+    probabilities: np.ndarray | None,
+    **axes,
+) -> list[dict]:
+    """Shape the metrics of one prediction into tidy rows.
+
+    Parameters
+    ----------
+    cell : Cell
+        Gives cohort, split and what else its parameters say of the axes.
+    train, test : Problem
+        The samples trained on (in transfer those of the target) and predicted.
+    scores, probabilities
+        As `gexlib.metrics.evaluate` takes them.
+    **axes
+        Columns that the cell's parameters do not name, or that override them.
+    """
+    cohort = samples(cell.parameters["cohort"], cell.cohort_digest)
+    status = cohort.obs["status"].to_numpy()[train.rows]
+    common = {
+        "experiment": cell.experiment,
+        "cohort": cohort.uns["name"],
+        "cohort_digest": cell.cohort_digest,
+        "simulated": bool(cohort.uns["simulated"]),
+        "task": train.task,
+        "n": len(train.rows),
+        "n_cancer": int((status == "cancer").sum()),
+        "n_normal": int((status == "normal").sum()),
+        "n_test": len(test.rows),
+        "split": test.split,
+        "protocol": cell.protocol,
+        **axes,
+    }
+    return [
+        {**common, "metric": metric, "value": value}
+        for metric, value in evaluate(test.y, scores, probabilities).items()
+    ]

@@ -1,0 +1,211 @@
+"""What the notebooks call, and how papermill runs them.
+
+A notebook names its parameters, calls `run` and shows tables and figures. ``gexlib run`` computes the cells
+first, with progress on the terminal; the notebook then finds them done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import html
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from gexlib import provenance, results
+from gexlib.errors import InputError
+from gexlib.experiments import Section, section
+from gexlib.experiments.base import as_list, check
+from gexlib.files import atomic_path, project_root
+from gexlib.runner import Run, run_cells
+
+#: Settings that ``gexlib run`` hands to the notebooks it executes.
+PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
+
+
+def run(name: str, **parameters) -> Run:
+    """Compute a section with these parameters, or collect what is computed already.
+
+    Parameters
+    ----------
+    name : str
+        Of the section, for example "comparison".
+    **parameters
+        Fields of the section's ``Parameters``.
+
+    Returns
+    -------
+    Run
+        Its rows are tidy; shown in a notebook it says where they come from.
+    """
+    chosen = section(name)
+    profile = os.environ.get(PROFILE, "none")
+    if os.environ.get(FROM_RECORD):
+        return dataclasses.replace(recorded(name, as_list(parameters["cohort"])), parameters=parameters, profile=profile)
+    checked = check(chosen.module.Parameters, parameters, chosen.name)
+    budget = os.environ.get(BUDGET)
+    done = run_cells(
+        chosen,
+        chosen.module.cells(checked),
+        jobs=int(os.environ.get(JOBS, "1")),
+        budget=None if budget is None else float(budget),
+    )
+    return dataclasses.replace(done, parameters=parameters, profile=profile)
+
+
+def recorded(name: str, cohorts: list[str] | None = None) -> Run:
+    """Return the committed rows of a section, for some cohorts or for all: nothing is computed."""
+    rows, runs = results.record(section(name).experiment)
+    if cohorts is not None:
+        rows = rows[rows["cohort"].isin(cohorts)].reset_index(drop=True)
+        runs = [r for r in runs if set(r.get("cohorts", cohorts)) & set(cohorts)]
+    cells = sum(r.get("cells", 0) for r in runs)
+    done = rows["key"].nunique()
+    seconds = rows.groupby("key")["seconds"].first().sum()
+    return Run(rows, max(cells, done), done, 0, {}, "record", float(seconds), runs)
+
+
+def provenance_html(run: Run) -> str:
+    """Say in a strip where a run's numbers come from, below a banner where they are simulated."""
+    rows = run.rows
+    if rows.empty:
+        return '<div class="provenance">Nothing is recorded here yet.</div>'
+    facts = {
+        "cohort": ", ".join(f"{c} ({d})" for c, d in _pairs(rows, "cohort", "cohort_digest")),
+        "profile": run.profile,
+        "seed": ", ".join(sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})),
+        "commit": ", ".join(f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")),
+        "date": " to ".join(dict.fromkeys(rows["date"].agg(["min", "max"]).str[:10])),
+        "cells": f"{run.done} of {run.cells}" + ("" if run.complete else " (incomplete)"),
+        "computing time": f"{run.seconds / 60:.1f} min on one core",
+    }
+    if run.recorded:
+        facts["code"] = "; ".join(dict.fromkeys(standing(rows)))
+    strip = " · ".join(f"<b>{name}</b> {html.escape(value)}" for name, value in facts.items())
+    banner = ""
+    if rows["simulated"].any():
+        banner = '<div class="simulated">Simulated data: these samples are no measurements.</div>'
+    return f'{banner}<div class="provenance">{strip}</div>'
+
+
+def _pairs(rows: pd.DataFrame, *columns: str):
+    return rows[list(columns)].drop_duplicates().sort_values(list(columns)).itertuples(index=False)
+
+
+def standing(rows: pd.DataFrame) -> list[str]:
+    """Whether recorded rows were computed, or verified since, by the code as it stands."""
+    experiment = rows["experiment"].iloc[0]
+    current = provenance.fingerprint(experiment)
+    if set(rows["fingerprint"]) == {current}:
+        return ["as recorded"]
+    stamps = [s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current]
+    if stamps:
+        return [f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"]
+    return ["changed since and not yet verified"]
+
+
+def notebook_path(chosen: Section) -> Path:
+    """Path of a section's notebook."""
+    return project_root() / "notebooks" / f"{chosen.notebook}.ipynb"
+
+
+def executed_path(chosen: Section) -> Path:
+    """Path of a section's executed notebook, which the book renders."""
+    return project_root() / "book" / "executed" / f"{chosen.notebook}.ipynb"
+
+
+def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) -> str:
+    """Digest of all that decides an executed notebook: its source, its parameters, its rows, gexlib, the record."""
+    total = hashlib.sha256(json.dumps([parameters, profile, sorted(keys)], sort_keys=True).encode())
+    record = sorted((project_root() / "results").glob("*"))
+    for path in [notebook_path(chosen), *sorted(provenance.PACKAGE.rglob("*.py")), *record]:
+        total.update(path.read_bytes())
+    total.update("|".join(map(str, provenance.commit())).encode())
+    return total.hexdigest()
+
+
+def execute(chosen: Section, parameters: dict, profile: str, keys: list[str], from_record: bool = False) -> bool:
+    """Run a section's notebook by papermill; False where an executed copy of the same content stands.
+
+    Raises
+    ------
+    InputError
+        The notebook failed; the message names the cell's error, the copy with the traceback is kept.
+    """
+    import nbformat
+    import papermill
+
+    target = executed_path(chosen)
+    digest = _digest(chosen, parameters, profile, keys)
+    if target.is_file():
+        try:
+            if nbformat.read(target, 4).metadata.get("gexlib", {}).get("digest") == digest:
+                return False
+        except (ValueError, OSError):
+            pass  # unreadable: executed again
+    settings = {PROFILE: profile, BUDGET: "0", FROM_RECORD: "1" if from_record else ""}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        with atomic_path(target) as temporary:
+            try:
+                papermill.execute_notebook(
+                    notebook_path(chosen), temporary, parameters, kernel_name="python3", progress_bar=False,
+                    cwd=project_root(), log_output=False,
+                )  # fmt: skip
+            except papermill.PapermillExecutionError as error:
+                failed = target.with_name(f"{chosen.notebook}.failed.ipynb")
+                os.replace(temporary, failed)
+                raise InputError(
+                    f"{chosen.notebook}.ipynb failed: {error.ename}: {error.evalue}; the traceback is in {failed}."
+                ) from None
+            book = nbformat.read(temporary, 4)
+            book.metadata["gexlib"] = {"digest": digest, "profile": profile}
+            book.metadata.pop("papermill", None)  # paths and times of this machine
+            for cell in book.cells:
+                cell.metadata.pop("papermill", None)
+            nbformat.write(book, temporary)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    return True
+
+
+def show(figure):
+    """Return a figure as SVG for the notebook, without date or random identifiers."""
+    import io
+
+    from IPython.display import SVG
+
+    from gexlib.figures import style
+
+    text = io.StringIO()
+    with style():
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return SVG(text.getvalue())
+
+
+def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits: int = 3):
+    """Return a table for readers: chosen columns under readable names, numbers rounded, gaps as a dash."""
+    from IPython.display import HTML
+
+    frame = frame[list(columns)].rename(columns=columns) if columns else frame
+
+    def text(value) -> str:
+        if pd.isna(value):
+            return "–"
+        if isinstance(value, float) and not value.is_integer():
+            return f"{value:.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:.0e}"
+        return f"{int(value):,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+    shown = frame.astype(object).map(text)
+    return HTML(f'<div class="table-scroll">{shown.to_html(index=False, border=0)}</div>')
+
+
+def published(name: str) -> pd.DataFrame:
+    """Numbers and claims of the article for a section, from ``book/published.csv``."""
+    table = pd.read_csv(project_root() / "book" / "published.csv", dtype=str, keep_default_na=False)
+    return table[table["section"] == section(name).name].reset_index(drop=True)

@@ -1,0 +1,185 @@
+"""Units of work, their rows, and where rows are kept.
+
+A `Cell` is one unit of work. The working store under ``GEXLIB_HOME/store`` keeps the rows of each cell
+that ran on this machine; the record, the Parquet files in ``results/``, keeps those the project commits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gexlib.errors import InputError
+from gexlib.files import atomic_path, home, project_root
+
+#: Columns of every result row, in this order; experiments add their own axes behind them.
+COLUMNS = (
+    "experiment", "cohort", "cohort_digest", "simulated", "task", "method", "arm", "source", "target", "n",
+    "n_cancer", "n_normal", "frozen", "repeat", "fold", "source_seed", "split", "metric", "value",
+)  # fmt: skip
+PROVENANCE = ("protocol", "fingerprint", "versions", "commit", "dirty", "seconds", "date", "key", "cell")
+_INTEGERS = ("n", "n_cancer", "n_normal", "n_test", "frozen", "repeat", "fold", "source_seed", "epochs", "protocol")
+
+
+def canonical(value) -> str:
+    """JSON text of plain values, the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work.
+
+    Attributes
+    ----------
+    experiment : str
+        Name of the module in `gexlib.experiments`.
+    parameters : dict
+        Plain JSON values; everything that decides the cell's numbers, the cohort's name included.
+    cohort_digest : str
+        Of the cohort's content: other data, other cell.
+    protocol : int
+        The experiment's ``PROTOCOL``, raised by hand when the meaning of its numbers changes.
+    """
+
+    experiment: str
+    parameters: dict
+    cohort_digest: str
+    protocol: int
+
+    @cached_property
+    def key(self) -> str:
+        """24 hexadecimal digits that name the cell."""
+        return hashlib.sha256(self.json.encode()).hexdigest()[:24]
+
+    @cached_property
+    def json(self) -> str:
+        """The cell as canonical JSON; `from_json` reads it."""
+        return canonical([self.experiment, self.parameters, self.cohort_digest, self.protocol])
+
+    @classmethod
+    def from_json(cls, text: str) -> Cell:
+        """Return the cell that this text describes."""
+        return cls(*json.loads(text))
+
+    def __hash__(self) -> int:
+        """Hash by key, so that cells go in sets."""
+        return hash(self.key)
+
+
+class Store:
+    """The working store: one small JSON file a cell, written beside its place and moved there.
+
+    Any number of processes may write; a cell written twice holds the same rows.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder or home() / "store"
+
+    def _path(self, cell: Cell) -> Path:
+        return self.folder / cell.experiment / cell.key[:2] / f"{cell.key}.json"
+
+    def write(self, cell: Cell, rows: list[dict], stamp: dict) -> None:
+        """Keep a cell's rows with its provenance (`gexlib.provenance.stamp`)."""
+        with atomic_path(self._path(cell)) as path:
+            path.write_text(json.dumps({"cell": cell.json, "stamp": stamp, "rows": rows}))
+
+    def read(self, cell: Cell, fingerprint: str) -> list[dict] | None:
+        """Rows of a cell computed by this code; None when missing, by other code, or unreadable."""
+        try:
+            kept = json.loads(self._path(cell).read_text())
+            if kept["stamp"]["fingerprint"] != fingerprint or kept["cell"] != cell.json:
+                return None
+            common = {**kept["stamp"], "key": cell.key, "cell": cell.json}
+            return [{**row, **common} for row in kept["rows"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def table(rows: Iterable[dict]) -> pd.DataFrame:
+    """Tidy table of result rows: known columns first, counts as nullable integers, sorted."""
+    frame = pd.DataFrame(list(rows))
+    for column in (*COLUMNS, *PROVENANCE):
+        if column not in frame:
+            frame[column] = None
+    extra = [column for column in frame if column not in (*COLUMNS, *PROVENANCE)]
+    frame = frame[[*COLUMNS, *extra, *PROVENANCE]]
+    for column in _INTEGERS:
+        if column in frame:
+            frame[column] = frame[column].astype("Int64")
+    frame["value"] = frame["value"].astype(float)
+    order = ["experiment", "cohort", "task", "target", "n", "method", "arm", "frozen", "repeat", "fold", "metric"]
+    return frame.sort_values(order, kind="stable", na_position="first").reset_index(drop=True)
+
+
+def check_target(path: Path | str) -> None:
+    """Refuse a file that rows cannot be written to, before anything is computed."""
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--out {path}: the name must end in .parquet or .csv.")
+    with atomic_path(path.with_name(f".{path.name}.probe")) as probe:
+        probe.touch()
+    path.with_name(f".{path.name}.probe").unlink()
+
+
+def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = None) -> None:
+    """Write result rows to ``.parquet`` (metadata in the schema) or ``.csv``, whole or not at all."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        if path.suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+            return
+        content = pa.Table.from_pandas(frame, preserve_index=False)
+        note = {b"gexlib": json.dumps(metadata or {}).encode()}
+        pq.write_table(
+            content.replace_schema_metadata({**content.schema.metadata, **note}), temporary, compression="zstd"
+        )
+
+
+def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
+    """Read what `write_table` wrote: rows and metadata."""
+    try:
+        content = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({error}); restore it, for example with git.") from None
+    metadata = json.loads((content.schema.metadata or {}).get(b"gexlib", b"{}"))
+    return content.to_pandas(), metadata
+
+
+def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, list[dict]]:
+    """Committed rows of an experiment: the files ``results/EXPERIMENT-*.parquet``.
+
+    Returns
+    -------
+    rows : DataFrame
+        Empty where nothing is recorded.
+    runs : list of dict
+        Metadata, one a file, with the file's name under ``file``.
+    """
+    frames, runs = [], []
+    for path in sorted((project_root() / "results").glob(f"{experiment}-*.parquet")):
+        frame, metadata = read_table(path)
+        if cohort is None or (frame["cohort"] == cohort).any():
+            frames.append(frame if cohort is None else frame[frame["cohort"] == cohort])
+            runs.append({"file": path.name, **metadata})
+    return (pd.concat(frames, ignore_index=True) if frames else table([])), runs
+
+
+def verifications() -> list[dict]:
+    """Stamps of `gexlib verify --stamp`, oldest first: experiment, fingerprint, cells, date."""
+    path = project_root() / "results" / "verified.json"
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def add_verification(stamp: dict) -> None:
+    """Add a stamp to ``results/verified.json``."""
+    with atomic_path(project_root() / "results" / "verified.json") as path:
+        path.write_text(json.dumps([*verifications(), stamp], indent=1) + "\n")

@@ -1,0 +1,142 @@
+"""Run lists of cells: in this process or on worker processes, keeping each cell's rows as it ends.
+
+The runner knows nothing of biology. Cells of a group run together, in the order of the list; what is
+already kept is not run again, whichever process wrote it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import joblib
+import pandas as pd
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from gexlib import provenance
+from gexlib.experiments import SECTIONS, Section
+from gexlib.results import Cell, Store, table
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of a section gave.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        Tidy rows of all cells that are done.
+    cells : int
+        Cells asked for.
+    done : int
+        Cells whose rows are there, however they came.
+    computed : int
+        Cells computed just now.
+    parameters : dict
+        As given.
+    profile : str
+        Name of the profile, or "none".
+    seconds : float
+        Computing time behind the rows, over all processes.
+    recorded : list of dict
+        Metadata of the committed files where the rows come from the record.
+    """
+
+    rows: pd.DataFrame
+    cells: int
+    done: int
+    computed: int
+    parameters: dict = field(default_factory=dict)
+    profile: str = "none"
+    seconds: float = 0.0
+    recorded: list = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is done."""
+        return self.done == self.cells
+
+    def _repr_html_(self) -> str:
+        from gexlib.notebook import provenance_html
+
+        return provenance_html(self)
+
+
+def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None) -> int:
+    """Run the cells of one group one after the other and keep their rows; return how many were run.
+
+    Runs in a worker: it gets cells and a folder, never a matrix. After the deadline (seconds since the
+    epoch) no further cell is begun.
+    """
+    import torch  # here, so that listing what is done needs no torch
+
+    module = next(s for s in SECTIONS.values() if s.experiment == experiment).module
+    torch.set_num_threads(1)
+    done = 0
+
+    def before_deadline() -> Iterable[Cell]:
+        for cell in cells:
+            if deadline is not None and time.time() >= deadline:
+                return
+            yield cell
+
+    with threadpool_limits(1):
+        begun = time.perf_counter()
+        for cell, rows in module.evaluate(before_deadline()):
+            store.write(cell, rows, provenance.stamp(experiment, time.perf_counter() - begun))
+            done += 1
+            begun = time.perf_counter()
+    return done
+
+
+def run_cells(
+    section: Section,
+    cells: list[Cell],
+    jobs: int = 1,
+    budget: float | None = None,
+    store: Store | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Run what is missing of a list of cells and return the rows of all that are done.
+
+    Parameters
+    ----------
+    section : Section
+        Whose module evaluates the cells.
+    cells : list of Cell
+        In the order in which results are wanted.
+    jobs : int
+        Worker processes of one thread each; 1 runs in this process.
+    budget : float, optional
+        Minutes; after them the cells at hand end and no other begins. 0 only collects what is there.
+    store : Store, optional
+        The working store; default: the one under ``GEXLIB_HOME``.
+    quiet : bool
+        No progress on the terminal.
+    """
+    store = store or Store()
+    mark = provenance.fingerprint(section.experiment)
+    deadline = None if budget is None else time.time() + 60 * budget
+    groups: dict[str, list[Cell]] = {}
+    missing = 0
+    for cell in cells:
+        if store.read(cell, mark) is None:
+            groups.setdefault(section.module.group(cell), []).append(cell)
+            missing += 1
+    computed = 0
+    if missing and budget != 0:
+        work = (joblib.delayed(evaluate_group)(section.experiment, g, store, deadline) for g in groups.values())
+        parallel = joblib.Parallel(jobs if len(groups) > 1 else 1, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+        with tqdm(
+            total=len(cells), initial=len(cells) - missing, desc=section.name, unit="cell", file=sys.stderr,
+            disable=quiet or not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,
+        ) as bar:  # fmt: skip
+            for done in parallel(work):
+                computed += done
+                bar.update(done)
+    rows = [row for cell in cells for row in store.read(cell, mark) or []]
+    seconds = {row["key"]: row["seconds"] for row in rows}
+    return Run(table(rows), len(cells), len(seconds), computed, seconds=sum(seconds.values()))

@@ -1,0 +1,267 @@
+"""Paired tests, intervals and the comparison tables of the study.
+
+The tests are those of the article (raw paired t-test) and those its design lacks: intervals,
+Benjamini-Hochberg adjustment, the corrected resampled t-test, equivalence. They come from scipy and
+statsmodels; what is written here is the pairing, and the cases in which a test has nothing to say.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats import contingency_tables, weightstats
+
+from gexlib.errors import InputError
+
+LOWER_IS_BETTER = {"log_loss"}
+# Columns that say nothing about which measurement a row is.
+_RECORD = set("value metric seconds date key commit dirty fingerprint n_cancer n_normal".split())
+
+
+class Paired(NamedTuple):
+    """Mean difference of pairs, its 95 % interval, the two-sided p-value and the number of pairs."""
+
+    difference: float
+    difference_low: float
+    difference_high: float
+    p_raw: float
+    n_pairs: int
+
+
+def _differences(a, b=0.0):
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if b.ndim and a.shape != b.shape:
+        raise InputError(f"The two samples hold {a.size} and {b.size} values: give one of each a pair.")
+    return (a - b)[np.isfinite(a - b)]
+
+
+def _constant(values):
+    """Tell whether the values differ by rounding only, as 0.9 - 0.8 and 0.8 - 0.7 do."""
+    return np.ptp(values) <= 1e-12 * max(1.0, np.abs(values).max())
+
+
+def _t_test(differences, extra=0.0):
+    k = len(differences)
+    mean = float(differences.mean()) if k else np.nan
+    if k < 2:
+        return Paired(mean, np.nan, np.nan, np.nan, k)
+    if _constant(differences):
+        return Paired(mean, mean, mean, 1.0, k)
+    error = differences.std(ddof=1) * np.sqrt(1 / k + extra)
+    low, high = stats.t.interval(0.95, k - 1, loc=mean, scale=error)
+    return Paired(mean, float(low), float(high), float(2 * stats.t.sf(abs(mean) / error, k - 1)), k)
+
+
+def paired(a, b):
+    """Paired t-test of ``a - b``, as the article compares methods and pre-training.
+
+    Parameters
+    ----------
+    a, b : array-like, shape (n_pairs,)
+        Scores of the two arms. A pair with a missing value is left out.
+
+    Returns
+    -------
+    Paired
+        Fewer than two pairs: interval and p are NaN. All differences equal: nothing is known about their
+        spread, so p is 1 and the interval is a point.
+    """
+    return _t_test(_differences(a, b))
+
+
+def corrected_resampled_t(differences, n_train, n_test):
+    """Corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003).
+
+    Splits of one sample share most of their training samples, which makes the plain test too certain: the
+    variance of the mean grows from s^2/k to s^2 (1/k + n_test/n_train). For splits of the full sample, not
+    for small subsets of it.
+
+    Parameters
+    ----------
+    differences : array-like, shape (n_splits,)
+    n_train, n_test : int
+        Samples on the two sides of a split.
+
+    Returns
+    -------
+    Paired
+    """
+    if min(n_train, n_test) <= 0:
+        raise InputError(f"A split into {n_train} and {n_test} samples has an empty side: give both sizes.")
+    return _t_test(_differences(differences), n_test / n_train)
+
+
+def mean_interval(values):
+    """Return the 95 % t interval of the mean, (low, high); NaN with fewer than two values."""
+    return _t_test(_differences(values))[1:3]
+
+
+def bootstrap_interval(values, seed):
+    """Return the 95 % bootstrap interval of the mean (BCa, 9,999 draws), (low, high); a point if constant."""
+    values = _differences(values)
+    if len(values) < 2 or _constant(values):
+        return mean_interval(values)
+    interval = stats.bootstrap((values,), np.mean, rng=np.random.default_rng(seed)).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def equivalence(a, b, margin=0.01):
+    """Return the p-value of two one-sided paired t-tests: if small, the difference is within +-margin.
+
+    "No difference" is claimed by this test, never by a large p of `paired`. Differences that are all equal
+    give 0 inside the margin and 1 outside; fewer than two pairs give NaN.
+    """
+    differences = _differences(a, b)
+    if len(differences) < 2:
+        return np.nan
+    if _constant(differences):
+        return float(abs(differences[0]) >= margin)
+    return float(weightstats.DescrStatsW(differences).ttost_mean(-margin, margin)[0])
+
+
+def mcnemar(correct_a, correct_b):
+    """Return McNemar's p-value: two classifiers on the same test samples, for one single split.
+
+    ``correct_a`` and ``correct_b`` say of each sample whether it was predicted rightly. The test is exact
+    with fewer than 25 discordant samples.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.shape != b.shape:
+        raise InputError(f"The classifiers answer {a.size} and {b.size} samples: give the same test samples.")
+    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
+    return float(contingency_tables.mcnemar(table, exact=bool(np.sum(a != b) < 25)).pvalue)
+
+
+def adjust(p):
+    """Return Benjamini-Hochberg adjusted p-values; NaN stays NaN and does not count as a test."""
+    p = np.asarray(p, dtype=float)
+    adjusted, tested = np.full(p.shape, np.nan), np.isfinite(p)
+    if tested.any():
+        adjusted[tested] = stats.false_discovery_control(p[tested])
+    return adjusted
+
+
+def select(rows, metric, groups):
+    """Return one value of the metric a group, repeat and fold, averaged over source networks (source_seed).
+
+    Raises InputError when the metric or a column is missing, and when two rows are the same measurement made
+    in two ways (a further axis such as the scaler), which must not be averaged silently.
+    """
+    missing = [c for c in ("metric", "value", "cohort", "n", "repeat") if c not in rows]
+    if missing or not (rows["metric"] == metric).any():
+        raise InputError(f"The table has no {', '.join(missing) or metric}: give tidy result rows with it.")
+    chosen = rows[rows["metric"] == metric].copy()
+    for name in [*groups, "fold", "source_seed"]:
+        chosen[name] = chosen[name] if name in chosen else pd.NA
+        number = name in ("n", "frozen", "fold", "source_seed")
+        chosen[name] = chosen[name].astype("Int64") if number else chosen[name].fillna("").astype(str)
+    unit = [*groups, "repeat", "fold"]
+    twice = chosen[chosen.duplicated([*unit, "source_seed"], keep=False)]
+    if len(twice):
+        axes = twice.groupby([*unit, "source_seed"], dropna=False).nunique(dropna=False).max()
+        axes = ", ".join(sorted(set(axes.index[axes > 1]) - _RECORD)) or "no column"
+        raise InputError(f"The table measures {metric} twice on the same samples ({axes} differs): keep one.")
+    return chosen.groupby(unit, dropna=False, as_index=False)["value"].mean()
+
+
+def _table(values, groups, match, is_reference, unit, full_sizes=None):
+    """One row a group: mean and interval, and the difference from the reference rows that share ``match``."""
+    if unit not in ("fold", "repeat"):
+        raise InputError(f"unit={unit!r} is unknown: choose 'fold' or 'repeat'.")
+    reference = values[is_reference].rename(columns={"value": "reference"})
+    if reference.duplicated([*match, "repeat", "fold"]).any():
+        raise InputError("The reference holds several methods on the same samples: keep one of them.")
+    merged = values.merge(
+        reference[[*match, "repeat", "fold", "reference"]], how="left", on=[*match, "repeat", "fold"]
+    )
+    merged.loc[is_reference.to_numpy(), "reference"] = np.nan  # nothing is compared with itself
+    out = []
+    for key, group in merged.groupby(groups, dropna=False):
+        row = dict(zip(groups, key, strict=True))
+        own, pairs = group[["repeat", "value"]].dropna(), group[["repeat", "value", "reference"]].dropna()
+        if unit == "repeat":
+            own, pairs = own.groupby("repeat").mean(), pairs.groupby("repeat").mean()
+        row |= {"mean": own["value"].mean(), "sd": own["value"].std(), "n_values": len(own)}
+        row["low"], row["high"] = mean_interval(own["value"])
+        row |= paired(pairs["value"], pairs["reference"])._asdict()
+        row["p_equivalent"] = equivalence(pairs["value"], pairs["reference"])
+        n_train, n_test = (full_sizes or {}).get((row["cohort"], row.get("task")), (None, None))
+        if full_sizes is not None:
+            full = n_train == row["n"]
+            differences = pairs["value"] - pairs["reference"]
+            row["p_corrected"] = corrected_resampled_t(differences, n_train, n_test).p_raw if full else np.nan
+        out.append(row)
+    return pd.DataFrame(out).astype(values[groups].dtypes.to_dict())
+
+
+def summarise(rows, metric, groups, unit="repeat"):
+    """Return one row a group of the columns ``groups``: mean, sd, n_values, low, high (95 % t interval)."""
+    values = select(rows, metric, groups)
+    nothing = pd.Series(False, index=values.index)
+    return _table(values, groups, groups, nothing, unit)[[*groups, "mean", "sd", "n_values", "low", "high"]]
+
+
+def compare_methods(rows, metric, reference, unit="repeat", full_sizes=None):
+    """Compare every method with the reference on the same repeats (Table 4, Fig. 3).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Tidy rows of the comparison. Each ``split`` and ``arm`` (class weights) is compared apart.
+    metric, reference : str
+        A metric of the rows; the method the others are compared with.
+    unit : {"repeat", "fold"}
+        What a pair is: a repeat (mean of its folds) or every fold.
+    full_sizes : dict, optional
+        (cohort, task) -> (n_train, n_test) of the full split, where ``p_corrected`` is computed.
+
+    Returns
+    -------
+    DataFrame
+        One row a (cohort, task, split, arm, n, method): mean, sd, n_values, low, high (95 %), difference
+        (method minus reference over complete pairs), difference_low, difference_high, p_raw, n_pairs,
+        p_equivalent (+-0.01), p_corrected (with full_sizes only), p_bh over the methods of one family.
+    """
+    groups = ["cohort", "task", "split", "arm", "n", "method"]
+    values = select(rows, metric, groups)
+    if reference not in set(values["method"]):
+        raise InputError(f"Method {reference!r} has no rows: choose one of {sorted(set(values['method']))}.")
+    table = _table(values, groups, groups[:-1], values["method"] == reference, unit, full_sizes)
+    table["p_bh"] = table.groupby(groups[:-1], dropna=False)["p_raw"].transform(adjust)
+    return table
+
+
+def compare_arms(rows, metric, against="baseline", unit="fold"):
+    """Compare fine-tuned, zero-shot and classical arms with the baseline on the same samples (Figs. 5 to 8).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Tidy rows of a transfer experiment. Pairs share cohort, split, target, n, repeat and fold.
+    metric, against : str
+        A metric of the rows; the arm the others are compared with.
+    unit : {"fold", "repeat"}
+        Folds are the article's pairs. At small n, where subsets and sources were drawn again, the means of
+        the repeats are the safer pairs.
+
+    Returns
+    -------
+    DataFrame
+        One row a (cohort, split, source, target, n, arm, frozen, method) with the columns of
+        `compare_methods`; p_bh is over all (source, target, n) of one cohort, split, arm, frozen and method,
+        a source that is its own target (the upper reference of Figs. 7 and 8) left out; stars on p_raw as the
+        article prints them ("*" below 0.05, "**" below 0.01); winner is the better arm if starred, else "".
+    """
+    groups = ["cohort", "split", "source", "target", "n", "arm", "frozen", "method"]
+    values = select(rows, metric, groups)
+    if against not in set(values["arm"]):
+        raise InputError(f"Arm {against!r} has no rows: choose one of {sorted(set(values['arm']))}.")
+    table = _table(values, groups, ["cohort", "split", "target", "n"], values["arm"] == against, unit)
+    family = [table[c] for c in ("cohort", "split", "arm", "frozen", "method")]
+    counted = table["p_raw"].where(table["source"] != table["target"])
+    table["p_bh"] = counted.groupby(family, dropna=False).transform(adjust)
+    table["stars"] = np.select([table["p_raw"] < 0.01, table["p_raw"] < 0.05], ["**", "*"], default="")
+    better = (table["difference"] > 0) != (metric in LOWER_IS_BETTER)
+    table["winner"] = table["arm"].where(better, against).where(table["stars"] != "", "")
+    return table
