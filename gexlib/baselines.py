@@ -101,7 +101,9 @@ def classifier(method: str, tuning: Tuning, class_weight: str | None, seed: int)
             )
             return OneVsRestClassifier(logistic)
         case "random_forest":
-            return RandomForestClassifier(tuning.trees, class_weight=class_weight, random_state=seed, n_jobs=1)
+            return RandomForestClassifier(
+                tuning.trees, class_weight=class_weight, random_state=seed, n_jobs=1
+            )
         case "svm_linear":
             return SVC(kernel="linear", class_weight=class_weight)
         case "svm_rbf":
@@ -135,6 +137,16 @@ def inner_folds(y: np.ndarray, groups: np.ndarray, at_most: int) -> int:
     """Count the inner folds possible: groups in the smallest class, at most `at_most`; 0 below two."""
     possible = min(at_most, *(len(np.unique(groups[y == k])) for k in np.unique(y)))
     return possible if possible >= 2 else 0
+
+
+def inner_splits(y: np.ndarray, groups: np.ndarray, at_most: int, seed: int) -> list:
+    """Split into inner folds: (train, test) pairs, as many as possible with every class in each train."""
+    for n_folds in range(inner_folds(y, groups, at_most), 1, -1):
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        splits = list(splitter.split(y, y, groups))
+        if all(len(np.unique(y[train])) == len(np.unique(y)) for train, _ in splits):
+            return splits
+    return []
 
 
 def tune(
@@ -172,16 +184,23 @@ def tune(
             ("classify", classifier(method, tuning, weight, seed)),
         ]
     )
-    fit_parameters = {"classify__sample_weight": compute_sample_weight(weight, y)} if method == "xgboost" else {}
-    n_folds = inner_folds(y, groups, tuning.inner_folds)
+    fit_parameters = (
+        {"classify__sample_weight": compute_sample_weight(weight, y)} if method == "xgboost" else {}
+    )
+    splits = inner_splits(y, groups, tuning.inner_folds, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # liblinear's cap of iterations, weak penalties
         # a gene constant in a fold has no t-statistic and is never selected, one constant in each class an infinite one
         warnings.filterwarnings("ignore", "Features .* are constant", UserWarning)
-        warnings.filterwarnings("ignore", "(invalid value|divide by zero) encountered in (true_)?divide", RuntimeWarning)
-        if not n_folds:
+        warnings.filterwarnings(
+            "ignore", "(invalid value|divide by zero) encountered in (true_)?divide", RuntimeWarning
+        )
+        # a fold's test side may hold one class, balanced accuracy is then the recall of that class
+        warnings.filterwarnings("ignore", "y_pred contains classes|A single label was found", UserWarning)
+        if not splits:
             pipeline.set_params(**{f"classify__{name}": value for name, value in FALLBACK[method].items()})
-            return Tuned(pipeline.fit(X, y, **fit_parameters), {"genes": genes[0], **FALLBACK[method]})
+            chosen = {name.rsplit("__", 1)[-1]: value for name, value in FALLBACK[method].items()}
+            return Tuned(pipeline.fit(X, y, **fit_parameters), {"genes": genes[0], **chosen})
         grid = {f"classify__{name}": values for name, values in GRIDS[method].items()}
         if tuning.grid == "small":
             grid = {name: [values[0], values[-1]] for name, values in grid.items()}
@@ -189,13 +208,13 @@ def tune(
             pipeline,
             {"select__k": genes, **grid},
             scoring="accuracy" if weight is None else "balanced_accuracy",
-            cv=StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed),
+            cv=splits,
             error_score="raise",
         )
-        search.fit(X, y, groups=groups, **fit_parameters)
+        search.fit(X, y, **fit_parameters)
     chosen = {"genes": search.best_params_["select__k"]}
     chosen |= {k.rsplit("__", 1)[1]: v for k, v in search.best_params_.items() if k.startswith("classify")}
-    return Tuned(search.best_estimator_, chosen, n_folds, float(search.best_score_))
+    return Tuned(search.best_estimator_, chosen, len(splits), float(search.best_score_))
 
 
 def scores(pipeline: Pipeline, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -23,10 +23,13 @@ app = typer.Typer(
 cohort_app = typer.Typer(help="List, describe and calibrate cohorts.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 
-Profile = Annotated[str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")]
+Profile = Annotated[
+    str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes of one thread each; default: all cores.")]
 Changes = Annotated[
-    list[str], typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Change a parameter; may be repeated.")
+    list[str],
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
 ]
 
 
@@ -84,12 +87,16 @@ def cohort_describe(name: str) -> None:
 
 @cohort_app.command("calibrate", epilog="Example: gexlib cohort calibrate tcga-pairs > tcga-pairs.json")
 def cohort_calibrate(name: str) -> None:
-    """Print, as JSON, the statistics of a cohort that the simulator is calibrated on."""
+    """Print, as JSON, the statistics of a cohort, by name or from an .h5ad file, that simulations are calibrated on."""
     import json
 
-    from gexlib.cohorts import calibrate, open_cohort
+    from gexlib.cohorts import calibrate, open_cohort, schema
 
-    print(json.dumps(calibrate.calibrate(open_cohort(name)), indent=1))
+    if name.endswith(".h5ad"):
+        cohort = schema.check(schema.read_h5ad(name))
+    else:
+        cohort = open_cohort(name)
+    print(json.dumps(calibrate.calibrate(cohort), indent=1))
 
 
 @app.command(epilog="Example: gexlib run pan-to-specific --profile record -p targets=[BRCA] -p n=[8,16,32]")
@@ -103,7 +110,9 @@ def run(
     budget: Annotated[
         float | None, typer.Option(metavar="MINUTES", min=0, help="Stop after so long, at the end of a cell.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")
+    ] = None,
     notebook: Annotated[bool, typer.Option(help="Run the section's notebook on the rows.")] = True,
 ) -> None:
     """Run sections of the study. What is done already is not done again; stop and resume at any time."""

@@ -44,7 +44,9 @@ def run(
         left = None if until is None else max(0.0, (until - time.time()) / 60)
         begun = time.time()
         done = run_cells(each, cells, jobs, left)
-        say(f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s.")
+        say(
+            f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s."
+        )
         if not done.complete:
             say(f"{each.name}: the budget is spent; the same command goes on from here.")
         say(f"{each.name}: {agreement(done.rows, results.record(each.experiment)[0])}")
@@ -64,7 +66,9 @@ def _notes(parameters: dict) -> list[str]:
     """Sentences about the cohorts that a reader must know."""
     from gexlib.cohorts import open_cohort
 
-    return [f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]]
+    return [
+        f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]
+    ]
 
 
 def _metadata(chosen: list[Section], profile: str, values: dict, runs: list[Run]) -> dict:
@@ -140,10 +144,14 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
     both = differences(done.rows, record)
     apart = both[both["difference"] > both["tolerance"]]
     for row in apart.itertuples():
-        print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
+        print(
+            f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}"
+        )
     print(f"{chosen.name}: {agreement(done.rows, record)}")
     if len(apart):
-        print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
+        print(
+            "Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code."
+        )
     elif stamp:
         note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
         results.add_verification({**note, "cells": len(cells), "date": provenance.now()})

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from gexlib.errors import InputError
 from gexlib.files import atomic_path
-from gexlib.statistics import LOWER_IS_BETTER, compare_arms, summarise
+from gexlib.statistics import ARM_AXES, LOWER_IS_BETTER, compare_arms, summarise
 
 # No grey has more than 4.33:1 on white and on #121212 at once; this one has 4.30:1 or more on both.
 INK = "#797979"
@@ -105,28 +105,30 @@ def _need(table, columns, what):
 
 
 def _panels(table, keys):
-    """Split a table into (title, panel), titled by the keys that differ between panels, else by the first."""
-    shown = [i for i, key in enumerate(keys) if table[key].nunique() > 1] or [0]
-    prefix = {"arm": "class weights ", "split": "split: ", "n": "n = "}
+    """Split a table into (title, panel); a title has the first key and those that tell panels apart."""
+    found = list(table.groupby(keys, dropna=False, sort=False))
+    shown = [0]
+    for i in range(1, len(keys)):
+        before, with_i = ({tuple(key[j] for j in use) for key, _ in found} for use in (shown, [*shown, i]))
+        shown += [i] * (len(with_i) > len(before))
+    prefix = {"arm": "class weights ", "split": "split: ", "scaler": "scaler: ", "n": "n = "}
     panels = [
-        (", ".join(prefix.get(keys[i], "") + _name(key[i]) for i in shown), panel)
-        for key, panel in table.groupby(keys, dropna=False, sort=False)
+        (", ".join(prefix.get(keys[i], "") + _name(key[i]) for i in shown), panel) for key, panel in found
     ]
     if len({title.partition(": ")[0] for title, _ in panels}) == 1 < len(panels):
         panels = [(title.partition(": ")[2] or title, panel) for title, panel in panels]
     return panels
 
 
-def _target_panels(table):
+def _target_panels(table, *more):
     """Split a transfer table by target, and by source where a source is itself a target."""
-    panels = _panels(table, ["target", "cohort", "split"])
+    panels = _panels(table, ["target", "cohort", "split", *more])
     if not set(table["source"]) & set(table["target"]):
         return panels
     return [
-        (f"{_name(source)} \u2192 {title}", panel[panel["source"].isin(["", source])])
+        (f"{_name(source)} \u2192 {title}" if source else title, panel[panel["source"].isin(["", source])])
         for title, panel in panels
-        for source in pd.unique(panel["source"])
-        if source
+        for source in [s for s in pd.unique(panel["source"]) if s] or [""]
     ]
 
 
@@ -135,7 +137,7 @@ def _grid(panels, rows, x, y, columns=3, height=2.2, **shared):
     n = len(panels)
     columns = min(n, 2 if n == 4 else columns)
     lines = -(-n // columns)
-    figure = Figure(figsize=(7.2 if columns > 1 else 5.2, height * lines + 0.8), layout="constrained")
+    figure = Figure(figsize=(7.2 if columns > 1 else 5.2, height * lines + 0.4), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, **shared).ravel()
     for i, axis in enumerate(axes):
         if i >= n:
@@ -155,6 +157,7 @@ def _legend(figure):
     if handles:
         columns = 2 if len(handles) == 4 or figure.get_figwidth() < 6 else 3
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(handles) // columns))
     return figure
 
 
@@ -170,17 +173,29 @@ def _curves(axis, curves, what=("mean", "low", "high")):
         axis.errorbar(n, mean, bars, label=label, color=colour, marker=marker, ls=dashes, elinewidth=0.9)
 
 
-def _sizes(axes, n):
-    """Put the sizes that were run on logarithmic axes, without ticks that would collide."""
+def _sizes(axis, n):
+    """Put the sizes that were run on a logarithmic axis, without ticks that would collide."""
     n = np.unique(n.dropna().to_numpy(float))
     n, ticks = n[n > 0], []
     for size in n:
         if not ticks or np.log(size / ticks[-1]) > 0.17 * np.log(n[-1] / n[0]):
             ticks.append(size)
-    for axis in axes:
-        axis.set_xscale("log")
-        axis.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
-        axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.set_xscale("log")
+    axis.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+
+
+def _window(limits, table, what=("mean", "low", "high"), most=np.inf):
+    """Return axis limits that hold all means: an interval of two or three values may run out of them."""
+    mean, low, high = (table[column].dropna() for column in what)
+    room = max(0.6 * np.ptp(mean), 0.05) if len(mean) else 0
+    bottom = limits[0] if low.empty else max(limits[0], mean.min() - room)
+    return bottom, min(limits[1] if high.empty else min(limits[1], mean.max() + room), most)
+
+
+def _most(metric):
+    """Return where an axis of the metric may end: every metric but the log loss is at most 1."""
+    return np.inf if metric in LOWER_IS_BETTER else 1.02
 
 
 def _method_look(method):
@@ -188,12 +203,14 @@ def _method_look(method):
 
 
 def _frozen_curves(tuned, label):
-    """Return one (table, look) for each number of frozen layers, smallest first."""
-    depths = tuned["frozen"].fillna(0).astype(int)
-    return [
-        (tuned[depths == f], (label.format(f), FROZEN_COLOURS[f % 5], "ov^D<"[f % 5], "-"))
-        for f in sorted(set(depths))
-    ]
+    """Return one (table, look) for each number of frozen layers, smallest first, and scaler."""
+    depths, curves = tuned["frozen"].fillna(0).astype(int), []
+    for f, _, scaler in sorted(set(zip(depths, tuned["scaler"] != "source", tuned["scaler"], strict=True))):
+        name = label.format(f) + f", scaler: {scaler}" * (tuned["scaler"].nunique() > 1)
+        dashes = {"subset": ":", "all": "--"}.get(scaler, "-")
+        look = name, FROZEN_COLOURS[f % 5], "ov^D<"[f % 5], dashes
+        curves.append((tuned[(depths == f) & (tuned["scaler"] == scaler)], look))
+    return curves
 
 
 @style()
@@ -250,33 +267,54 @@ def pca(scores, hue="tissue", explained=None):
     Parameters
     ----------
     scores : DataFrame
-        One row a sample: pc1, pc2, status, the column ``hue``, and where known origin and cohort.
+        One row a sample: pc1, pc2, status, the column ``hue``, and where known origin and cohort. Each cohort
+        has two panels of its own.
     hue : str
-        Column of the second panel, "tissue" or "cancer_type".
-    explained : pair of float, optional
-        Shares of variance in 0..1; default ``scores.attrs["explained"]`` where it is set.
+        Column of the second panel: "tissue", "cancer_type", or "site" for either.
+    explained : pair of float or dict, optional
+        Shares of variance in 0..1, of several cohorts by name; default ``scores.attrs["explained"]`` if set.
     """
     scores = _need(scores, ["pc1", "pc2", "status", hue], "principal components")
-    explained = scores.attrs.get("explained", ()) if explained is None else explained
-    shares = [f" ({share:.1%} of variance)" for share in explained] or ["", ""]
-    labels = f"First component{shares[0]}", f"Second component{shares[1]}"
-    panels = [("Status", scores), (_name(hue).capitalize(), scores)]
-    figure, axes = _grid(panels, scores, *labels, height=3.9, sharex=True, sharey=True)
-    origins = scores["origin"].fillna("") if "origin" in scores else pd.Series("", index=scores.index)
+    explained = scores.attrs.get("explained", {}) if explained is None else explained
+    cohorts = scores["cohort"] if "cohort" in scores else pd.Series("", index=scores.index)
+    by_cohort = list(scores.groupby(cohorts, sort=False))
+    if not isinstance(explained, dict):
+        explained = {by_cohort[0][0]: explained} if len(by_cohort) == 1 else {}
+    titles = ("status", "tissue or type" if hue == "site" else _name(hue))
+    panels = [
+        (f"{cohort}: {title}" if len(by_cohort) > 1 else title.capitalize(), (cohort, part, kind))
+        for cohort, part in by_cohort
+        for kind, title in enumerate(titles)
+    ]
+    figure, axes = _grid(panels, scores, "", "", columns=2, height=3.9, sharex="row", sharey="row")
     look = {"s": 13, "alpha": 0.65, "rasterized": len(scores) > 2000}  # a vector for every sample is too much
-    for (status, origin), part in scores.groupby([scores["status"], origins]):
+    for axis, (_, (cohort, part, kind)) in zip(axes, panels, strict=True):
+        for points, dot in _by_group(part, hue) if kind else _by_status(part):
+            axis.scatter(points["pc1"], points["pc2"], **dot, **look)
+        shares = [f" ({share:.1%} of variance)" for share in explained.get(cohort, ())] or ["", ""]
+        axis.set_xlabel(f"First component{shares[0]}")
+        axis.set_ylabel("" if kind else f"Second component{shares[1]}")
+        place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.13), "ncols": 2 + kind}
+        axis.legend(**place, columnspacing=0.8, handletextpad=0.1)
+    return figure
+
+
+def _by_status(scores):
+    """Yield the points of each status and origin, and how they are drawn."""
+    origins = scores["origin"].fillna("") if "origin" in scores else pd.Series("", index=scores.index)
+    for (status, origin), points in scores.groupby([scores["status"], origins]):
         ink = STATUS_COLOURS.get(status, INK)
         name = f"{status}, {_name(origin)}" if origin and origins.nunique() > 1 else status
         face, marker = "none" if origin == "cell_line" else ink, "^" if status == "normal" else "o"
-        axes[0].scatter(part["pc1"], part["pc2"], label=name, ec=ink, fc=face, lw=0.8, marker=marker, **look)
+        yield points, {"label": name, "ec": ink, "fc": face, "lw": 0.8, "marker": marker}
+
+
+def _by_group(scores, hue):
+    """Yield the points of each tissue or type, and how they are drawn."""
     colours = RC["axes.prop_cycle"].by_key()["color"]
-    for i, (name, part) in enumerate(scores.groupby(scores[hue].fillna("").replace("", "not known"))):
-        dot = {"color": colours[i % len(colours)], "marker": "osv^DP<X>*p"[i % 11], "lw": 0}
-        axes[1].scatter(part["pc1"], part["pc2"], label=_name(name), **dot, **look)
-    for axis, columns in zip(axes, (2, 3), strict=True):
-        place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.13)}
-        axis.legend(**place, ncols=columns, columnspacing=0.8, handletextpad=0.1)
-    return figure
+    for i, (name, points) in enumerate(scores.groupby(scores[hue].fillna("").replace("", "not known"))):
+        look = {"color": colours[i % len(colours)], "marker": "osv^DP<X>*p"[i % 11], "lw": 0}
+        yield points, {"label": _name(name), **look}
 
 
 @style()
@@ -286,24 +324,29 @@ def class_balance(counts, by="tissue"):
     Parameters
     ----------
     counts : DataFrame
-        One row a (``by``, status): the columns ``by``, status ("cancer" or "normal") and count.
+        The columns ``by``, status ("cancer" or "normal"), count, and cohort, which has its own panel.
     by : str
-        "tissue" or "cancer_type".
+        "tissue", "cancer_type", or "site" for either.
     """
     counts = _need(counts, [by, "status", "count"], "class counts")
-    wide = counts.pivot_table(index=by, columns="status", values="count", aggfunc="sum", fill_value=0)
-    wide = wide.reindex(columns=list(STATUS_COLOURS), fill_value=0)
-    wide = wide.loc[wide.sum(axis=1).sort_values().index]
-    figure, (axis,) = _grid([("", wide)], counts, "Samples", "", height=0.24 * len(wide) + 0.6)
-    left, names = np.zeros(len(wide)), [_name(name) for name in wide.index]
-    for status, ink in STATUS_COLOURS.items():
-        fill = {"fc": ink} if status == "cancer" else {"fc": "none", "hatch": "////"}
-        axis.barh(names, wide[status], left=left, label=status, ec=ink, height=0.7, zorder=2, **fill)
-        left = left + wide[status].to_numpy()
-    for y, (total, normal) in enumerate(zip(left, wide["normal"], strict=True)):
-        axis.text(total, y, f"  {normal / max(total, 1):.0%} normal", va="center", size=8)
-    axis.grid(visible=False, axis="y")
-    axis.margins(x=0.2)
+    cohorts = counts["cohort"] if "cohort" in counts else pd.Series("", index=counts.index)
+    panels = list(counts.groupby(cohorts, sort=False))
+    panels = [(cohort if len(panels) > 1 else "", part) for cohort, part in panels]
+    rows = max(part[by].nunique() for _, part in panels)
+    figure, axes = _grid(panels, counts, "Samples", "", columns=2, height=0.24 * rows + 0.6)
+    for axis, (_, part) in zip(axes, panels, strict=True):
+        wide = part.pivot_table(index=by, columns="status", values="count", aggfunc="sum", fill_value=0)
+        wide = wide.reindex(columns=list(STATUS_COLOURS), fill_value=0)
+        wide = wide.loc[wide.sum(axis=1).sort_values().index]
+        left, names = np.zeros(len(wide)), [_name(name) for name in wide.index]
+        for status, ink in STATUS_COLOURS.items():
+            fill = {"fc": ink} if status == "cancer" else {"fc": "none", "hatch": "////"}
+            axis.barh(names, wide[status], left=left, label=status, ec=ink, height=0.7, zorder=2, **fill)
+            left = left + wide[status].to_numpy()
+        for y, (total, normal) in enumerate(zip(left, wide["normal"], strict=True)):
+            axis.text(total, y, f"  {normal / max(total, 1):.0%} normal", va="center", size=8)
+        axis.grid(visible=False, axis="y")
+        axis.margins(x=0.2 if len(panels) == 1 else 0.4)
     return _legend(figure)
 
 
@@ -315,30 +358,37 @@ def simulation_check(comparison):
     ----------
     comparison : DataFrame
         Columns statistic, real, simulated, and ``at`` (a quantile or an index) for statistics that are
-        curves. Statistics of one number share the last panel, as simulated / real.
+        curves. Statistics of one number share the last panel, as simulated / real. Cohorts are drawn apart.
     """
     table = _need(comparison, ["statistic", "real", "simulated"], "the check of the simulation")
-    table = table.assign(at=table["at"] if "at" in table else np.nan)
-    curve = table.groupby("statistic")["at"].transform("count") > 1
-    panels = [
-        (_name(name), part.sort_values("at")) for name, part in table[curve].groupby("statistic", sort=False)
-    ]
-    single = table[~curve]
-    panels += [("simulated / real", single)] if len(single) else []
-    figure, axes = _grid(panels, table, "Quantile or index", "", columns=2 if len(single) else 3, height=1.9)
+    table = table.assign(**{c: table[c] if c in table else d for c, d in (("at", np.nan), ("cohort", ""))})
+    order = {name: i for i, name in enumerate(pd.unique(table["statistic"]))}
+    table = table.sort_values(
+        ["statistic", "cohort", "at"], key=lambda c: c.map(order) if c.name == "statistic" else c
+    )
+    curve = table.groupby(["statistic", "cohort"])["at"].transform("count") > 1
+    panels = _panels(table[curve], ["statistic", "cohort"])
+    several = table["cohort"].nunique() > 1
+    for cohort, single in table[~curve].groupby("cohort", sort=False):
+        panels.append(("simulated / real" + f", {cohort}" * several, single.assign(at=np.nan)))
+    columns = 2 if several or not curve.all() else 3
+    figure, axes = _grid(panels, comparison, "Quantile or index", "", columns=columns, height=1.9)
     for axis, (_, part) in zip(axes, panels, strict=True):
-        if part is not single:
+        if part["at"].notna().any():
             axis.plot(part["at"], part["real"], "o-", color=BLUE, label="real", ms=4)
             axis.plot(part["at"], part["simulated"], "^--", color=VERMILLION, label="simulated", ms=4)
             continue
         ratio = part["simulated"] / part["real"].where(part["real"] != 0)
-        labels = ("real", "simulated") if len(panels) == 1 else ("", "")  # else the curves have said it
+        labels = ("", "") if curve.any() else ("real", "simulated")  # else the curves have said it
         axis.plot(np.ones(len(part)), range(len(part)), "|", ms=12, mew=2, color=BLUE, label=labels[0])
         axis.plot(ratio, range(len(part)), "^", color=VERMILLION, label=labels[1])
+        low, high = np.nanmin([*ratio, 0.95]), np.nanmax([*ratio, 1.05])
         for y, name in enumerate(part["statistic"]):
-            axis.text(0.01, y + 0.42, _name(name), transform=axis.get_yaxis_transform(), va="center", size=8)
-        axis.set(xlabel="", yticks=[], ylim=(-0.4, len(part) - 0.3))
-        axis.margins(x=0.3)
+            axis.text(0.01, y, _name(name), transform=axis.get_yaxis_transform(), va="center", size=8)
+        left = min(0.023 * part["statistic"].str.len().max(), 0.7)  # the share of the width that names take
+        ticks = [tick for tick in MaxNLocator(4 if left < 0.5 else 2).tick_values(low, high) if tick >= low]
+        axis.set(xlabel="", xticks=ticks, yticks=[], ylim=(-0.7, len(part) - 0.3))
+        axis.set_xlim(low - left / (1 - left) * 1.2 * (high - low), high + 0.1 * (high - low))
     return _legend(figure)
 
 
@@ -351,7 +401,7 @@ def learning_curves(rows, metric="accuracy", unit="repeat"):
     rows : DataFrame
         Tidy rows of the comparison. Class weights and kinds of split get panels of their own.
     metric, unit : str
-        Bars are 95 % t intervals of the mean over the units, "repeat" or "fold".
+        Bars are 95 % t intervals of the mean over the units, "repeat" or "fold". Long ones leave the panel.
     """
     rows = _need(rows, ["task", "method", "metric"], "learning curves")
     table = summarise(rows, metric, ["task", "cohort", "split", "arm", "n", "method"], unit)
@@ -360,7 +410,8 @@ def learning_curves(rows, metric="accuracy", unit="repeat"):
     figure, axes = _grid(panels, rows, "Training samples", label, height=2.6, sharey=True)
     for axis, (_, panel) in zip(axes, panels, strict=True):
         _curves(axis, [(panel[panel["method"] == m], _method_look(m)) for m in _ordered(table["method"])])
-    _sizes(axes, table["n"])
+        _sizes(axis, panel["n"])
+    axes[0].set_ylim(_window(axes[0].get_ylim(), table, most=_most(metric)))
     return _legend(figure)
 
 
@@ -395,6 +446,7 @@ def method_bars(table, metric="accuracy"):
             axis.text(1.02, y, text, transform=axis.get_yaxis_transform(), va="center", size=8)
         axis.set_yticks(range(len(methods)), [_method_look(method)[0] for method in methods])
         axis.set_ylim(-0.6, len(methods) - 0.4)
+        axis.set_xlim(_window(axis.get_xlim(), panel[panel["method"] != "majority"], most=_most(metric)))
     return figure
 
 
@@ -410,13 +462,12 @@ def transfer_curves(rows, metric="accuracy", unit="fold"):
     rows : DataFrame
         Tidy rows with the arms baseline, fine_tuned, zero_shot, classical, or some of them.
     metric, unit : str
-        Bars are 95 % t intervals of the mean over the units, "fold" or "repeat".
+        Bars are 95 % t intervals of the mean over the units, "fold" or "repeat". Long ones leave the panel.
     """
     rows = _need(rows, ["target", "arm", "metric"], "transfer curves")
-    groups = ["cohort", "split", "source", "target", "n", "arm", "frozen", "method"]
     against = (rows["arm"] == "baseline").any()
-    table = compare_arms(rows, metric, unit=unit) if against else summarise(rows, metric, groups, unit)
-    panels = _target_panels(table)
+    table = compare_arms(rows, metric, unit=unit) if against else summarise(rows, metric, ARM_AXES, unit)
+    panels = _target_panels(table, "scaler")
     figure, axes = _grid(panels, rows, "Target samples", METRIC_LABELS.get(metric, metric), sharey=True)
     for axis, (_, panel) in zip(axes, panels, strict=True):
         zero, classical, baseline, tuned = (panel[panel["arm"] == arm] for arm in _ARMS)
@@ -429,13 +480,14 @@ def transfer_curves(rows, metric="accuracy", unit="fold"):
         several = table["frozen"].nunique() > 1
         curves = _frozen_curves(tuned, ARM_LABELS["fine_tuned"] + ", F = {}" * several)
         _curves(axis, [(classical, _ARMS["classical"]), (baseline, _ARMS["baseline"]), *curves])
-        for row in curves[0][0].itertuples() if curves and against else ():
-            colour = BLUE if row.winner == "baseline" else curves[0][1][1]
-            place = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "center"}
-            axis.text(row.n, 0.95, row.stars, color=colour, weight="bold", size=11, **place)
-    low, high = axes[0].get_ylim()
+        last, place = 0, {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "center"}
+        for row in curves[0][0].sort_values("n").itertuples() if curves and against else ():
+            colour, close = BLUE if row.winner == "baseline" else curves[0][1][1], row.n < 1.2 * last
+            axis.text(row.n, 0.95 - 0.07 * close, row.stars, color=colour, weight="bold", size=11, **place)
+            last = 0 if close else row.n
+        _sizes(axis, panel["n"])
+    low, high = _window(axes[0].get_ylim(), table, most=_most(metric))
     axes[0].set_ylim(low, high + 0.12 * (high - low))  # shared; room for the stars
-    _sizes(axes, table["n"])
     return _legend(figure)
 
 
@@ -452,7 +504,7 @@ def gain_curves(rows, metric=("accuracy", "roc_auc"), unit="fold"):
     metric : str or sequence of str
         Metrics that stand beside each other; those without rows are left out.
     unit : {"fold", "repeat"}
-        Bars are 95 % t intervals of the mean paired difference over these.
+        Bars are 95 % t intervals of the mean paired difference over these. Long ones leave the panel.
     """
     rows = _need(rows, ["target", "arm", "metric"], "gain curves")
     rows = rows[rows["arm"].isin(["baseline", "fine_tuned"])]
@@ -465,13 +517,13 @@ def gain_curves(rows, metric=("accuracy", "roc_auc"), unit="fold"):
         for (title, panel), m in product(_target_panels(table), metrics)
     ]
     label = f"{METRIC_LABELS.get(metrics[0], metrics[0])} gain" if len(metrics) == 1 else "Gain"
-    columns = 2 * len(metrics) if len(metrics) < 3 else 3
-    figure, axes = _grid(panels, rows, "Target samples", label, columns, sharey=True)
+    columns, what = 2 * len(metrics), ("difference", "difference_low", "difference_high")
+    figure, axes = _grid(panels, rows, "Target samples", label, columns if columns == 4 else 3, sharey=True)
     for axis, (_, panel) in zip(axes, panels, strict=True):
         axis.axhline(0, color=INK, lw=1)
-        what = ("difference", "difference_low", "difference_high")
         _curves(axis, _frozen_curves(panel, "{} layers frozen"), what)
-    _sizes(axes, table["n"])
+        _sizes(axis, panel["n"])
+    axes[0].set_ylim(_window(axes[0].get_ylim(), table, what))
     return _legend(figure)
 
 
@@ -488,7 +540,7 @@ def caption(rows, what, unit=None):
         What the figure was drawn with; default "fold" where the rows have folds.
     """
     rows = _need(rows, ["cohort", "n", "repeat"], "a caption")
-    sizes = [f"{int(n):,}" for n in np.unique(rows["n"].dropna())]
+    sizes = [f"{int(n):,}" for n in np.unique(rows["n"].dropna()) if n > 0]
     sizes = ", ".join(sizes) if len(sizes) < 9 else f"{sizes[0]} to {sizes[-1]} ({len(sizes)} sizes)"
     repeats, folds = rows["repeat"].nunique(), rows["fold"].nunique() if "fold" in rows else 0
     runs = f"{repeats} repeat{'s' * (repeats != 1)}" + f" of {folds} folds" * (folds > 0)

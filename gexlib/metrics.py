@@ -37,7 +37,7 @@ def evaluate(y: np.ndarray, scores: np.ndarray, probabilities: np.ndarray | None
         "accuracy": accuracy_score(y, predicted),
         # the mean recall, as scikit-learn's, without its warning when a class absent from y is predicted
         "balanced_accuracy": recall_score(y, predicted, labels=np.unique(y), average="macro"),
-        "mcc": matthews_corrcoef(y, predicted),
+        "mcc": matthews_corrcoef(y, predicted) if len(np.unique(y)) > 1 else 0.0,  # the same, no warning
     }
     present = [k for k in range(scores.shape[1]) if 0 < (y == k).sum() < len(y)]
     if scores.shape[1] == 2:

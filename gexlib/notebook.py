@@ -44,7 +44,9 @@ def run(name: str, **parameters) -> Run:
     chosen = section(name)
     profile = os.environ.get(PROFILE, "none")
     if os.environ.get(FROM_RECORD):
-        return dataclasses.replace(recorded(name, as_list(parameters["cohort"])), parameters=parameters, profile=profile)
+        return dataclasses.replace(
+            recorded(name, as_list(parameters["cohort"])), parameters=parameters, profile=profile
+        )
     checked = check(chosen.module.Parameters, parameters, chosen.name)
     budget = os.environ.get(BUDGET)
     done = run_cells(
@@ -76,8 +78,12 @@ def provenance_html(run: Run) -> str:
     facts = {
         "cohort": ", ".join(f"{c} ({d})" for c, d in _pairs(rows, "cohort", "cohort_digest")),
         "profile": run.profile,
-        "seed": ", ".join(sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})),
-        "commit": ", ".join(f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")),
+        "seed": ", ".join(
+            sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})
+        ),
+        "commit": ", ".join(
+            f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")
+        ),
         "date": " to ".join(dict.fromkeys(rows["date"].agg(["min", "max"]).str[:10])),
         "cells": f"{run.done} of {run.cells}" + ("" if run.complete else " (incomplete)"),
         "computing time": f"{run.seconds / 60:.1f} min on one core",
@@ -101,9 +107,13 @@ def standing(rows: pd.DataFrame) -> list[str]:
     current = provenance.fingerprint(experiment)
     if set(rows["fingerprint"]) == {current}:
         return ["as recorded"]
-    stamps = [s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current]
+    stamps = [
+        s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current
+    ]
     if stamps:
-        return [f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"]
+        return [
+            f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"
+        ]
     return ["changed since and not yet verified"]
 
 
@@ -127,7 +137,9 @@ def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) ->
     return total.hexdigest()
 
 
-def execute(chosen: Section, parameters: dict, profile: str, keys: list[str], from_record: bool = False) -> bool:
+def execute(
+    chosen: Section, parameters: dict, profile: str, keys: list[str], from_record: bool = False
+) -> bool:
     """Run a section's notebook by papermill; False where an executed copy of the same content stands.
 
     Raises
@@ -199,7 +211,11 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
             return "–"
         if isinstance(value, float) and not value.is_integer():
             return f"{value:.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:.0e}"
-        return f"{int(value):,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        return (
+            f"{int(value):,}"
+            if isinstance(value, int | float) and not isinstance(value, bool)
+            else str(value)
+        )
 
     shown = frame.astype(object).map(text)
     return HTML(f'<div class="table-scroll">{shown.to_html(index=False, border=0)}</div>')

@@ -26,7 +26,18 @@ COLUMNS = (
     "n_cancer", "n_normal", "frozen", "repeat", "fold", "source_seed", "split", "metric", "value",
 )  # fmt: skip
 PROVENANCE = ("protocol", "fingerprint", "versions", "commit", "dirty", "seconds", "date", "key", "cell")
-_INTEGERS = ("n", "n_cancer", "n_normal", "n_test", "frozen", "repeat", "fold", "source_seed", "epochs", "protocol")
+_INTEGERS = (
+    "n",
+    "n_cancer",
+    "n_normal",
+    "n_test",
+    "frozen",
+    "repeat",
+    "fold",
+    "source_seed",
+    "epochs",
+    "protocol",
+)
 
 
 def canonical(value) -> str:
@@ -116,7 +127,19 @@ def table(rows: Iterable[dict]) -> pd.DataFrame:
         if column in frame:
             frame[column] = frame[column].astype("Int64")
     frame["value"] = frame["value"].astype(float)
-    order = ["experiment", "cohort", "task", "target", "n", "method", "arm", "frozen", "repeat", "fold", "metric"]
+    order = [
+        "experiment",
+        "cohort",
+        "task",
+        "target",
+        "n",
+        "method",
+        "arm",
+        "frozen",
+        "repeat",
+        "fold",
+        "metric",
+    ]
     return frame.sort_values(order, kind="stable", na_position="first").reset_index(drop=True)
 
 
@@ -140,7 +163,9 @@ def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = N
         content = pa.Table.from_pandas(frame, preserve_index=False)
         note = {b"gexlib": json.dumps(metadata or {}).encode()}
         pq.write_table(
-            content.replace_schema_metadata({**content.schema.metadata, **note}), temporary, compression="zstd"
+            content.replace_schema_metadata({**content.schema.metadata, **note}),
+            temporary,
+            compression="zstd",
         )
 
 
@@ -149,7 +174,9 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
     try:
         content = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({error}); restore it, for example with git.") from None
+        raise InputError(
+            f"{path} is not a readable Parquet file ({error}); restore it, for example with git."
+        ) from None
     metadata = json.loads((content.schema.metadata or {}).get(b"gexlib", b"{}"))
     return content.to_pandas(), metadata
 

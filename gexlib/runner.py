@@ -128,8 +128,12 @@ def run_cells(
             missing += 1
     computed = 0
     if missing and budget != 0:
-        work = (joblib.delayed(evaluate_group)(section.experiment, g, store, deadline) for g in groups.values())
-        parallel = joblib.Parallel(jobs if len(groups) > 1 else 1, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+        work = (
+            joblib.delayed(evaluate_group)(section.experiment, g, store, deadline) for g in groups.values()
+        )
+        parallel = joblib.Parallel(
+            jobs if len(groups) > 1 else 1, return_as="generator_unordered", pre_dispatch="2*n_jobs"
+        )
         with tqdm(
             total=len(cells), initial=len(cells) - missing, desc=section.name, unit="cell", file=sys.stderr,
             disable=quiet or not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,

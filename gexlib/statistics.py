@@ -15,8 +15,12 @@ from statsmodels.stats import contingency_tables, weightstats
 from gexlib.errors import InputError
 
 LOWER_IS_BETTER = {"log_loss"}
+#: Columns that name an arm of a transfer experiment; "scaler" is empty where the rows know none.
+ARM_AXES = ["cohort", "split", "source", "target", "n", "arm", "frozen", "method", "scaler"]
 # Columns that say nothing about which measurement a row is.
-_RECORD = set("value metric seconds date key commit dirty fingerprint n_cancer n_normal".split())
+_RECORD = set(
+    "value metric seconds date key cell commit dirty fingerprint versions n_cancer n_normal".split()
+)
 
 
 class Paired(NamedTuple):
@@ -146,7 +150,8 @@ def select(rows, metric, groups):
     """Return one value of the metric a group, repeat and fold, averaged over source networks (source_seed).
 
     Raises InputError when the metric or a column is missing, and when two rows are the same measurement made
-    in two ways (a further axis such as the scaler), which must not be averaged silently.
+    in two ways (a further axis such as the scaler), which must not be averaged silently. Rows marked ``full``
+    are one size, the median: grouped splits do not all leave the same number of training samples.
     """
     missing = [c for c in ("metric", "value", "cohort", "n", "repeat") if c not in rows]
     if missing or not (rows["metric"] == metric).any():
@@ -156,6 +161,10 @@ def select(rows, metric, groups):
         chosen[name] = chosen[name] if name in chosen else pd.NA
         number = name in ("n", "frozen", "fold", "source_seed")
         chosen[name] = chosen[name].astype("Int64") if number else chosen[name].fillna("").astype(str)
+    if "full" in chosen:
+        full, by = chosen["full"].eq(True).fillna(False).astype(bool), ["cohort", "task", "split"]
+        by = [chosen.loc[full, name] for name in by if name in chosen]
+        chosen.loc[full, "n"] = chosen.loc[full, "n"].groupby(by).transform("median").round().astype("Int64")
     unit = [*groups, "repeat", "fold"]
     twice = chosen[chosen.duplicated([*unit, "source_seed"], keep=False)]
     if len(twice):
@@ -186,11 +195,14 @@ def _table(values, groups, match, is_reference, unit, full_sizes=None):
         row["low"], row["high"] = mean_interval(own["value"])
         row |= paired(pairs["value"], pairs["reference"])._asdict()
         row["p_equivalent"] = equivalence(pairs["value"], pairs["reference"])
-        n_train, n_test = (full_sizes or {}).get((row["cohort"], row.get("task")), (None, None))
         if full_sizes is not None:
-            full = n_train == row["n"]
-            differences = pairs["value"] - pairs["reference"]
-            row["p_corrected"] = corrected_resampled_t(differences, n_train, n_test).p_raw if full else np.nan
+            size = full_sizes.get((row["cohort"], row["task"]), (None, None))
+            corrected = (
+                corrected_resampled_t(pairs["value"] - pairs["reference"], *size)
+                if size[0] == row["n"]
+                else None
+            )
+            row["p_corrected"] = corrected.p_raw if corrected else np.nan
         out.append(row)
     return pd.DataFrame(out).astype(values[groups].dtypes.to_dict())
 
@@ -214,20 +226,25 @@ def compare_methods(rows, metric, reference, unit="repeat", full_sizes=None):
     unit : {"repeat", "fold"}
         What a pair is: a repeat (mean of its folds) or every fold.
     full_sizes : dict, optional
-        (cohort, task) -> (n_train, n_test) of the full split, where ``p_corrected`` is computed.
+        (cohort, task) -> (n_train, n_test) of the full split, where ``p_corrected`` is computed. By default
+        from the columns ``full`` and ``n_test`` where the rows have them.
 
     Returns
     -------
     DataFrame
         One row a (cohort, task, split, arm, n, method): mean, sd, n_values, low, high (95 %), difference
         (method minus reference over complete pairs), difference_low, difference_high, p_raw, n_pairs,
-        p_equivalent (+-0.01), p_corrected (with full_sizes only), p_bh over the methods of one family.
+        p_equivalent (+-0.01), p_corrected, p_bh over the methods of one (cohort, ..., n).
     """
     groups = ["cohort", "task", "split", "arm", "n", "method"]
     values = select(rows, metric, groups)
     if reference not in set(values["method"]):
         raise InputError(f"Method {reference!r} has no rows: choose one of {sorted(set(values['method']))}.")
-    table = _table(values, groups, groups[:-1], values["method"] == reference, unit, full_sizes)
+    if full_sizes is None and {"full", "n_test"} <= set(rows):
+        full = rows[rows["full"].eq(True).fillna(False).astype(bool)].groupby(["cohort", "task"])
+        sizes = full[["n", "n_test"]].median().round().astype(int)
+        full_sizes = dict(zip(sizes.index, sizes.itertuples(index=False, name=None), strict=True))
+    table = _table(values, groups, groups[:-1], values["method"] == reference, unit, full_sizes or {})
     table["p_bh"] = table.groupby(groups[:-1], dropna=False)["p_raw"].transform(adjust)
     return table
 
@@ -238,7 +255,8 @@ def compare_arms(rows, metric, against="baseline", unit="fold"):
     Parameters
     ----------
     rows : DataFrame
-        Tidy rows of a transfer experiment. Pairs share cohort, split, target, n, repeat and fold.
+        Tidy rows of a transfer experiment. Pairs share cohort, split, target, n, scaler, repeat and fold. A
+        row without scaler, as of the classical methods, is paired with the baseline of the main one (source).
     metric, against : str
         A metric of the rows; the arm the others are compared with.
     unit : {"fold", "repeat"}
@@ -248,17 +266,20 @@ def compare_arms(rows, metric, against="baseline", unit="fold"):
     Returns
     -------
     DataFrame
-        One row a (cohort, split, source, target, n, arm, frozen, method) with the columns of
-        `compare_methods`; p_bh is over all (source, target, n) of one cohort, split, arm, frozen and method,
-        a source that is its own target (the upper reference of Figs. 7 and 8) left out; stars on p_raw as the
-        article prints them ("*" below 0.05, "**" below 0.01); winner is the better arm if starred, else "".
+        One row a combination of `ARM_AXES` with the columns of `compare_methods`; p_bh is over all (source,
+        target, n) of one cohort, split, arm, frozen, method and scaler, a source that is its own target (the
+        upper reference of Figs. 7 and 8) left out; stars on p_raw as the article prints them ("*" below 0.05,
+        "**" below 0.01); winner is the better arm if starred, else "".
     """
-    groups = ["cohort", "split", "source", "target", "n", "arm", "frozen", "method"]
-    values = select(rows, metric, groups)
+    values = select(rows, metric, ARM_AXES)
     if against not in set(values["arm"]):
         raise InputError(f"Arm {against!r} has no rows: choose one of {sorted(set(values['arm']))}.")
-    table = _table(values, groups, ["cohort", "split", "target", "n"], values["arm"] == against, unit)
-    family = [table[c] for c in ("cohort", "split", "arm", "frozen", "method")]
+    scalers = set(values["scaler"]) - {""}
+    main = "source" if "source" in scalers else min(scalers, default="")
+    values["scaler"] = values["scaler"].replace("", main)
+    match = ["cohort", "split", "target", "n", "scaler"]
+    table = _table(values, ARM_AXES, match, values["arm"] == against, unit)
+    family = [table[c] for c in ("cohort", "split", "arm", "frozen", "method", "scaler")]
     counted = table["p_raw"].where(table["source"] != table["target"])
     table["p_bh"] = counted.groupby(family, dropna=False).transform(adjust)
     table["stars"] = np.select([table["p_raw"] < 0.01, table["p_raw"] < 0.05], ["**", "*"], default="")

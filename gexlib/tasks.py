@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from gexlib.errors import InputError
 
 MICROARRAY_TISSUES = (
-    "blood", "bone marrow", "brain", "breast", "colon", "kidney", "liver", "lung", "ovary", "prostate", "skin",
+    "blood", "bone_marrow", "brain", "breast", "colon", "kidney", "liver", "lung", "ovary", "prostate", "skin",
 )  # fmt: skip
 TCGA_TYPES = ("BRCA", "HNSC", "KIRC", "LUAD", "LUSC", "PRAD", "THCA", "UCEC")
 
@@ -94,7 +94,8 @@ def carried(cohort: AnnData) -> list[str]:
     half, names = platform(cohort), []
     if cohort.obs["status"].nunique() == 2:
         names.append(f"{half}/pan")
-    if half == "tcga" and cohort.obs.loc[cohort.obs["status"] == "cancer", "cancer_type"].nunique() > 1:
+    types = set(cohort.obs.loc[cohort.obs["status"] == "cancer", "cancer_type"]) - {""}
+    if half == "tcga" and len(types) > 1:
         names.append("tcga/type")
     return names + [f"{half}/{target}" for target in targets(cohort)]
 
@@ -145,10 +146,11 @@ def _groups(cohort: AnnData, rows: np.ndarray, split: str) -> tuple[np.ndarray, 
         if (obs["study"] == "").all():
             raise InputError(f"split 'study': {cohort.uns.get('name')} has no study labels; use random.")
         study = np.where(obs["study"] == "", "sample " + obs.index, obs["study"])
-        # a patient seen in two studies ties these studies together
-        labels, codes = np.unique(np.concatenate([patient, study]), return_inverse=True)
-        edges = coo_array((np.ones(len(rows)), (codes[: len(rows)], codes[len(rows) :])), shape=(len(labels),) * 2)
-        return connected_components(edges, directed=False)[1][codes[: len(rows)]], split
+        # a patient seen in two studies ties these studies together; a patient and a study may share a name
+        of_patient, of_study = (np.unique(labels, return_inverse=True)[1] for labels in (patient, study))
+        of_study += of_patient.max() + 1
+        edges = coo_array((np.ones(len(rows)), (of_patient, of_study)), shape=(of_study.max() + 1,) * 2)
+        return connected_components(edges, directed=False)[1][of_patient], split
     groups = np.unique(patient, return_inverse=True)[1]
     repeats = len(np.unique(groups)) < len(groups)
     return groups, "patient" if repeats else "random"
@@ -165,7 +167,8 @@ def folds(problem: Problem, n_folds: int, seed: int) -> list[tuple[np.ndarray, n
     Raises
     ------
     InputError
-        A class has fewer groups than there are folds, or a training or test side lacks a class.
+        A class has fewer groups than there are folds, a training side lacks a class, or a test side has
+        one class only.
     """
     in_class = min(len(np.unique(problem.groups[problem.y == k])) for k in range(len(problem.classes)))
     what = {"study": "studies", "patient": "patients"}.get(problem.split, "samples")
@@ -213,7 +216,9 @@ def subset(y: np.ndarray, n: int, seed: int, what: str = "the training set") -> 
     """
     floor = 2 * len(np.unique(y))
     if not floor <= n <= len(y):
-        raise InputError(f"n={n}: {what} has {len(y)} samples, and {floor} hold two of each class; choose between.")
+        raise InputError(
+            f"n={n}: {what} has {len(y)} samples, and {floor} hold two of each class; choose between."
+        )
     return np.sort(nested_order(y, seed)[:n])
 
 

@@ -6,6 +6,7 @@ What the article leaves open is decided in `Training`; the book's method chapter
 from __future__ import annotations
 
 import copy
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -57,7 +59,7 @@ class Training:
     momentum: float = 0.9
     batch_size: int = 32
     epochs: int = 200
-    fixed_epochs: int = 30
+    fixed_epochs: int = 100
     patience: int = 10
     validation: float = 0.2
     l1: float = 0.0
@@ -66,7 +68,9 @@ class Training:
 
     def __post_init__(self):
         if self.optimiser not in OPTIMISERS:
-            raise InputError(f"optimiser '{self.optimiser}' is not known: use one of {', '.join(OPTIMISERS)}.")
+            raise InputError(
+                f"optimiser '{self.optimiser}' is not known: use one of {', '.join(OPTIMISERS)}."
+            )
         if self.class_weight not in ("balanced", "none"):
             raise InputError(f"class_weight '{self.class_weight}' is not known: use balanced or none.")
         for name in ("learning_rate", "batch_size", "epochs", "fixed_epochs"):
@@ -101,7 +105,9 @@ def resolve_device(device: str) -> torch.device:
 def class_weights(y: np.ndarray, n_classes: int) -> torch.Tensor:
     """Weights ``alpha_k = N / (K n_k)`` of the weighted loss, shape (n_classes,); 0 for an absent class."""
     counts = np.bincount(y, minlength=n_classes)
-    return torch.tensor(np.where(counts, len(y) / (n_classes * np.maximum(counts, 1)), 0), dtype=torch.float32)
+    return torch.tensor(
+        np.where(counts, len(y) / (n_classes * np.maximum(counts, 1)), 0), dtype=torch.float64
+    )
 
 
 def weighted_cross_entropy(logits: torch.Tensor, y: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -136,10 +142,13 @@ def validation_split(y: np.ndarray, groups: np.ndarray | None, share: float, see
     groups = np.arange(len(y)) if groups is None else groups
     if min(len(np.unique(groups[y == k])) for k in present) < 2:
         return None
-    folds = max(2, round(1 / share))
+    folds = min(max(2, round(1 / share)), len(np.unique(groups)))
     for offset in range(5):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + offset) % 2**32)
-        for train, validation in splitter.split(y, y, groups):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # looked at below
+            splits = list(splitter.split(y, y, groups))
+        for train, validation in splits:
             if len(np.unique(y[train])) == len(np.unique(y[validation])) == len(present):
                 return train, validation
     return None
@@ -153,6 +162,7 @@ def fit(
     groups: np.ndarray | None = None,
     seed: int = 0,
     device: str = "cpu",
+    alpha: np.ndarray | None = None,
 ) -> list[dict]:
     """Train a network in place.
 
@@ -172,12 +182,19 @@ def fit(
         Of the validation split, the batches and dropout.
     device : str
         "cpu", "cuda" or "auto".
+    alpha : array, shape (n_classes,), optional
+        Weight of each class in the loss, in place of those that `training` names.
 
     Returns
     -------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss`` and, with early stopping, ``validation_loss`` and
         ``best`` (true up to the epoch whose weights were kept).
+
+    Raises
+    ------
+    InputError
+        Training diverged: the weights are no longer finite.
     """
     split = validation_split(y, groups, training.validation, seed)
     rows, held_out = split if split else (np.arange(len(y)), None)
@@ -187,8 +204,10 @@ def fit(
     inputs = torch.as_tensor(np.ascontiguousarray(X[rows]), dtype=dtype, device=device)  # n, n_genes
     labels = torch.as_tensor(y[rows], dtype=torch.long, device=device)
     n_classes = model.output.out_features
-    alpha = class_weights(y[rows], n_classes) if training.class_weight == "balanced" else torch.ones(n_classes)
-    alpha = alpha.to(device, dtype)
+    if alpha is None:
+        balanced = training.class_weight == "balanced"
+        alpha = class_weights(y[rows], n_classes) if balanced else torch.ones(n_classes)
+    alpha = torch.as_tensor(alpha, dtype=dtype, device=device)
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim == 1]
     optimiser = OPTIMISERS[training.optimiser](
@@ -223,6 +242,11 @@ def fit(
         model.load_state_dict(best[2])
         for entry in history:
             entry["best"] = entry["epoch"] <= best[1]
+    if not all(p.isfinite().all() for p in model.parameters()):
+        raise InputError(
+            f"learning_rate={training.learning_rate}: training diverged within {len(history)} epochs; "
+            "use a smaller one, and scale the genes."
+        )
     model.eval()
     return history
 
@@ -233,7 +257,11 @@ def logits(model: MLP, X: np.ndarray, block: int = 2048) -> torch.Tensor:
     parameter = next(model.parameters())
     with torch.no_grad():
         parts = [
-            model(torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(parameter.device))
+            model(
+                torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(
+                    parameter.device
+                )
+            )
             for i in range(0, len(X), block)
         ]
     return torch.cat(parts).cpu()
@@ -254,6 +282,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters are those of `gexlib.models.MLP` and `Training`; `random_state` seeds initial weights,
     validation split, batches and dropout. Scale genes first, for example with ``StandardScaler``.
+    `class_weight` may also be None, which is "none", or a dict of weights by class; these are brought to a
+    mean of 1 over the samples, as balanced weights have, so that the learning rate keeps its meaning.
 
     Attributes
     ----------
@@ -309,13 +339,20 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise InputError(f"y holds one class only ({self.classes_[0]!r}): a classifier needs two.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        training = Training(**{name: getattr(self, name) for name in Training.__dataclass_fields__})
+        values = {name: getattr(self, name) for name in Training.__dataclass_fields__}
+        alpha = None
+        if isinstance(self.class_weight, dict):
+            alpha = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            alpha = alpha / alpha[codes].mean()
+        if alpha is not None or self.class_weight is None:
+            values["class_weight"] = "none"
+        training = Training(**values)
         with seeded(seed):
             self.model_ = MLP(
                 X.shape[1], len(self.classes_), self.hidden, self.batch_norm, self.dropout, self.residual
             )
         groups = None if groups is None else np.asarray(groups)
-        self.history_ = fit(self.model_, X, codes, training, groups, seed, self.device)
+        self.history_ = fit(self.model_, X, codes, training, groups, seed, self.device, alpha)
         self.model_.double()  # a sample's probabilities must not depend on the batch it is in
         return self
 
@@ -326,4 +363,5 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """Most probable class of each sample, shape (n_samples,)."""
+        check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -135,16 +135,14 @@ def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":
 
 
 def _open_simulated(name: str) -> "AnnData":
-    from gexlib.cohorts.simulate import Simulation, _describe, simulate
+    from gexlib.cohorts.simulate import Simulation, simulate
 
     simulation = Simulation.from_name(name)
     name = simulation.name
-    stale = False
+    stale = False  # built by another simulator or calibration
     if store.is_stored(name):
         cohort = store.open_stored(name)
-        stale = (
-            cohort.uns["digest"] != _describe(simulation)["digest"]
-        )  # simulator or calibration has changed
+        stale = cohort.uns["digest"] != simulation.digest
         if not stale:
             return cohort
     with store.create(name, simulation.samples, simulation.genes, replace=stale) as draft:

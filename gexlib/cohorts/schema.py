@@ -8,6 +8,7 @@ sample ids; ``var`` indexed by unique gene or probe-set ids; ``uns`` with ``name
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +74,31 @@ def check(adata: "AnnData") -> "AnnData":
     checked = AnnData(X=X, obs=obs, var=_plain(name, adata.var).set_axis(genes, axis=0), uns=uns)
     checked.uns["digest"] = digest(checked)
     return checked
+
+
+def read_h5ad(path: Path | str) -> "AnnData":
+    """Read an ``.h5ad`` file as it is, named after the file; `check` says whether it is a cohort.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is no ``.h5ad`` file.
+    """
+    import warnings
+
+    from anndata import read_h5ad
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: name an .h5ad file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them
+            adata = read_h5ad(path)
+    except Exception as error:  # h5py and anndata raise many kinds on a damaged file
+        raise InputError(f"{path} cannot be read as .h5ad ({error}): save it again with anndata") from error
+    adata.uns.setdefault("name", path.stem)
+    return adata
 
 
 def check_two_classes(adata: "AnnData") -> None:

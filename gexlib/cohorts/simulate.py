@@ -1,10 +1,10 @@
 """Simulated cohorts: the embedded default, built from named parts and never passed off as measurements.
 
-A sample is a sum of parts in log2 units: gene baseline + tissue program + study effect + cancer program (in part
-shared by the tissues, in part their own, with subtypes and a tumour content) + cell-line shift + co-expression
-+ noise. The parts are as large as in two real cohorts (``calibration.json``, measured by
-`gexlib.cohorts.calibrate`). How much of the cancer program the tissues share and how far cell lines are shifted
-has no sufficient counterpart there: these two are parameters, to be swept.
+A sample is a sum of parts in log2 units: gene baseline + tissue program + study effect + cancer program (in
+part shared by the tissues, in part their own, with subtypes and a tumour content) + cell-line shift +
+co-expression + noise. The parts are as large as in two real cohorts (``calibration.json``, measured by
+`gexlib.cohorts.calibrate`). How much of the cancer program the tissues share and how far cell lines are
+shifted has no sufficient counterpart there: these two are parameters, to be swept.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ _TCGA_NORMALS = 470 / 6450  # the article's 92.7 % cancer
 _LEAST = {"microarray": 12, "tcga": 30}  # of each status, origin and tissue, where there are enough samples
 _PAIRED = 0.8  # of the TCGA normals come from the patient of a tumour
 _STUDY_SIZE, _STUDIES = 40, (3, 8)  # samples in a study; least and most studies of a tissue and origin
-_SUBTYPES = np.array([0.5, 0.3, 0.2])
+_SUBTYPES = (0.5, 0.3, 0.2)
 _SUBTYPE_SHARE = 0.5  # of the variance that tumours have beyond normals
 _INTENSITIES = (2.0, 16.0)  # log2, what a scanner tells apart
 _READS_PER_TPM = 5.0  # log2: brings 20,000 genes to a sum of about a million
@@ -143,7 +143,7 @@ class Simulation:
 
     @classmethod
     def from_name(cls, name: str) -> "Simulation":
-        """Read a name such as ``simulated-tcga:demo,seed=2`` or ``simulated-tcga:samples=300,genes=200,tissues=4``.
+        """Read a name: ``simulated-tcga:demo,seed=2``, ``simulated-tcga:samples=300,genes=200,tissues=4``.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ def simulate(simulation: Simulation, X: np.ndarray | None = None) -> AnnData:
         Sizes, seed and the two swept parameters.
     X : ndarray, shape (samples, genes), float32, optional
         Where to write: an array, or a writable memory map, whose pages are let go as they are written. Besides
-        it, memory holds the programs (up to 300 rows of it, twice while they are made) and a block of 64 MiB.
+        it, memory holds the programs (up to 300 rows of it, twice for a moment) and a block of 64 MiB.
 
     Returns
     -------
@@ -221,26 +221,23 @@ def simulate(simulation: Simulation, X: np.ndarray | None = None) -> AnnData:
         _co_expression(simulation, genes, obs),
     ]
     weights = np.hstack([w for w, _ in parts]).astype(np.float32)
-    programs = np.vstack([p for _, p in parts], dtype=np.float32, casting="same_kind")
+    programs = np.vstack([p for _, p in parts])
     del parts
-    spread = np.sqrt(_variance(genes.numbers, obs["status"] == "cancer") * genes.noise)
-    _fill(X, simulation, weights, programs, genes.sd, spread)
-    real = calibration()[CALIBRATED_ON[simulation.dataset]]
-    swept = f"sharing {simulation.sharing}" + f", shift {simulation.shift}" * (
-        simulation.dataset == "microarray"
-    )
+    _fill(X, simulation, weights, programs, genes.sd, np.sqrt(genes.noise * genes.variance(obs)))
+    real, shifted = CALIBRATED_ON[simulation.dataset], simulation.dataset == "microarray"
+    swept = f"sharing {simulation.sharing}" + f", shift {simulation.shift}" * shifted
     uns = {
         "name": simulation.name,
-        "source": f"simulated; its parts are as large as in {CALIBRATED_ON[simulation.dataset]}: {real['source']}",
+        "source": f"simulated; its parts are as large as in {real}: {calibration()[real]['source']}",
         "scale": SCALE[simulation.dataset],
         "simulated": True,
         "digest": simulation.digest,
         "notes": [
             "Simulated data: not measurements.",
-            f"Chosen, not measured: {swept}, the samples of each tissue, the sizes of studies and subtypes.",
+            f"Chosen, not measured: {swept}, the counts by tissue, the sizes of studies and subtypes.",
         ],
     }
-    prefix = "probe" if simulation.dataset == "microarray" else "gene"
+    prefix = "probe" if shifted else "gene"
     return AnnData(X, obs, pd.DataFrame(index=[f"{prefix}{i:06d}" for i in range(shape[1])]), uns)
 
 
@@ -252,122 +249,117 @@ def calibration() -> dict:
 
 @dataclass(frozen=True)
 class _Genes:
-    """What the parts need to know of the genes."""
+    """What the parts need to know of the genes; programs are in units of sd until they are summed."""
 
-    numbers: dict  # the calibration
+    real: dict  # the calibration
     baseline: np.ndarray  # [genes], log2
-    sd: np.ndarray  # [genes], within a study
-    modules: np.ndarray  # [modules, genes], co-expression in units of sd
-
-    @property
-    def noise(self) -> float:
-        """Share of the variance that no module explains."""
-        return 1 - sum(self.numbers["eigenvalues"])
+    sd: np.ndarray  # [genes], log2, within a study
+    modules: np.ndarray  # [modules, genes]
+    noise: float  # share of the variance that no module explains
 
     def program(self, rng: np.random.Generator, kind: str) -> np.ndarray:
-        """Return a random program [genes] of mean square 1, in part along the modules: genes move together."""
-        aligned = self.numbers[f"{kind}_aligned"]
+        """Return a random program [genes], mean square 1, in part along the modules: genes move together."""
+        aligned = self.real[f"{kind}_aligned"]
         common = rng.standard_normal(len(self.modules), dtype=np.float32) @ self.modules
         own = rng.standard_normal(len(self.sd), dtype=np.float32)
-        return math.sqrt(aligned) / common.std() * common + math.sqrt(1 - aligned) * own
+        return math.sqrt(aligned) / float(common.std()) * common + math.sqrt(1 - aligned) * own
 
     def shaped(self, program: np.ndarray, kind: str) -> np.ndarray:
         """Return a program, Gaussian over the genes, with the quantiles of the real ones."""
-        return np.interp(program, ndtri(PROBABILITIES), self.numbers[f"{kind}_shape"])
+        return np.interp(program, ndtri(PROBABILITIES), self.real[f"{kind}_shape"]).astype(np.float32)
+
+    @property
+    def subtype_variance(self) -> float:
+        """Variance between the subtypes of a kind."""
+        return _SUBTYPE_SHARE * max(self.real["variance_cancer"] - self.real["variance_normal"], 0.0)
+
+    def variance(self, obs: pd.DataFrame) -> np.ndarray:
+        """Return each sample's variance within its study and subtype."""
+        tumour = self.real["variance_cancer"] - self.subtype_variance
+        return np.where(obs["status"] == "cancer", tumour, self.real["variance_normal"])
 
 
 def _genes(simulation: Simulation) -> _Genes:
-    numbers = calibration()[CALIBRATED_ON[simulation.dataset]]["statistics"]
+    real = calibration()[CALIBRATED_ON[simulation.dataset]]["statistics"]
     rng, n = _stream(simulation, "genes"), simulation.genes
     rank = (rng.permutation(n) + 0.5) / n  # of the mean: few genes, too, cover the whole range
-    table = np.array(numbers["gene_sd"])[(rank * len(numbers["gene_sd"])).astype(int)]  # [genes, quantiles]
-    place = np.interp(rng.random(n), SD_PROBABILITIES, np.arange(table.shape[1]))
-    low = np.minimum(place.astype(int), table.shape[1] - 2)
-    sd = table[np.arange(n), low] * (low + 1 - place) + table[np.arange(n), low + 1] * (place - low)
-    modules = rng.standard_normal((len(numbers["eigenvalues"]), n), dtype=np.float32)
-    modules *= np.sqrt(numbers["eigenvalues"], dtype=np.float32)[:, None]
-    return _Genes(
-        numbers, np.interp(rank, PROBABILITIES, numbers["gene_mean"]), sd.astype(np.float32), modules
-    )
+    sd, table = np.empty(n, dtype=np.float32), real["gene_sd"]
+    for i, quantiles in enumerate(table):
+        mine = (rank * len(table)).astype(int) == i
+        sd[mine] = np.interp(rng.random(mine.sum()), SD_PROBABILITIES, quantiles)
+    modules = rng.standard_normal((len(real["eigenvalues"]), n), dtype=np.float32)
+    modules *= np.sqrt(real["eigenvalues"], dtype=np.float32)[:, None]
+    baseline = np.interp(rank, PROBABILITIES, real["gene_mean"]).astype(np.float32)
+    return _Genes(real, baseline, sd, modules, 1 - sum(real["eigenvalues"]))
 
 
 def _tissue_programs(simulation: Simulation, genes: _Genes, obs: pd.DataFrame) -> Part:
     """Return what makes a tissue; cell lines keep only a part of it."""
-    rng, scale = _stream(simulation, "tissues"), math.sqrt(genes.numbers["tissue_variance"]) * genes.sd
+    rng, scale = _stream(simulation, "tissues"), math.sqrt(genes.real["tissue_variance"]) * genes.sd
     code, names = pd.factorize(obs["tissue"], sort=True)
     kept = np.where(obs["origin"] == "cell_line", 0.5**simulation.shift, 1.0)
-    programs = [scale * genes.shaped(genes.program(rng, "tissue"), "tissue") for _ in names]
-    return _one_hot(code, len(names)) * kept[:, None], np.array(programs, dtype=np.float32)
+    programs = np.array([genes.shaped(genes.program(rng, "tissue"), "tissue") for _ in names])
+    return _one_hot(code, len(names)) * kept[:, None], programs * scale
 
 
 def _study_effects(simulation: Simulation, genes: _Genes, obs: pd.DataFrame) -> Part:
     """Return what the samples of a study share, whatever their status."""
-    rng, scale = _stream(simulation, "studies"), math.sqrt(genes.numbers["study_variance"]) * genes.sd
+    rng, scale = _stream(simulation, "studies"), math.sqrt(genes.real["study_variance"]) * genes.sd
     code, names = pd.factorize(obs["study"], sort=True)
     return _one_hot(code, len(names)), np.array([scale * genes.program(rng, "effect") for _ in names])
 
 
 def _cancer_programs(simulation: Simulation, genes: _Genes, obs: pd.DataFrame) -> Part:
-    """Return cancer minus normal: in part shared, in part own, with subtypes, and more or less of it in a sample."""
-    rng, numbers = _stream(simulation, "cancer"), genes.numbers
-    code, names = pd.factorize(obs["cancer_type"].where(obs["cancer_type"] != "", obs["tissue"]), sort=True)
-    cancer, kinds = (obs["status"] == "cancer").to_numpy(), len(names)
-    strength = np.quantile(numbers["effect_rms"], (rng.permutation(kinds) + 0.5) / kinds)
-    shared, own = genes.program(rng, "effect"), [genes.program(rng, "effect") for _ in names]
-    mixed = [math.sqrt(simulation.sharing) * shared + math.sqrt(1 - simulation.sharing) * z for z in own]
-    effects = strength[:, None] * [genes.shaped(z, "effect") for z in mixed]  # in units of sd
+    """Return cancer minus normal, in part shared and in part own, and the subtypes around it."""
+    rng, shares = _stream(simulation, "cancer"), np.array(_SUBTYPES, dtype=np.float32)
+    kind = obs["tissue"] if simulation.dataset == "microarray" else obs["cancer_type"]
+    code, names = pd.factorize(kind, sort=True)
+    strength = np.quantile(genes.real["effect_rms"], (rng.permutation(len(names)) + 0.5) / len(names))
+    shared, effects, subtypes = genes.program(rng, "effect"), [], []
+    for size in strength:
+        own = genes.program(rng, "effect")
+        mixed = math.sqrt(simulation.sharing) * shared + math.sqrt(1 - simulation.sharing) * own
+        effects.append(float(size) * genes.shaped(mixed, "effect"))
+        offsets = np.array([genes.program(rng, "effect") for _ in shares])
+        offsets -= shares @ offsets  # the effect stays the mean of the kind's tumours
+        subtypes.append(offsets * math.sqrt(genes.subtype_variance / (1 - float(shares @ shares))))
+    cancer = (obs["status"] == "cancer").to_numpy()
+    subtype = code * len(shares) + rng.choice(len(shares), size=len(obs), p=_SUBTYPES)
+    weights = [_one_hot(code, len(names)), cancer[:, None] * _one_hot(subtype, len(names) * len(shares))]
+    content = _tumour_content(rng, genes, np.array(effects), code, cancer)
+    return np.hstack(weights) * content[:, None], np.vstack([*effects, *subtypes]) * genes.sd
 
-    # Subtypes are centred in their kind, so that the effect stays the mean of its tumours.
-    subtype = rng.choice(len(_SUBTYPES), size=len(obs), p=_SUBTYPES)
-    offsets = [np.array([genes.program(rng, "effect") for _ in _SUBTYPES]) for _ in names]
-    scale = math.sqrt(_subtype_variance(numbers) / (1 - _SUBTYPES @ _SUBTYPES))
-    offsets = [scale * (rows - _SUBTYPES @ rows) for rows in offsets]
 
-    # The content of a sample is 1 in the mean tumour and 0 in the mean normal. Co-expression already spreads samples
-    # along the effect; content adds what is missing from the spread of the real ones.
-    content, length = cancer.astype(float), (effects**2).sum(axis=1)
-    explained = (((effects @ genes.modules.T) ** 2).sum(axis=1) + genes.noise * length) / length**2
+def _tumour_content(rng: np.random.Generator, genes: _Genes, effects, code, cancer) -> np.ndarray:
+    """Return how much of the cancer program each sample has: 1 in the mean tumour, 0 in the mean normal.
+
+    Co-expression alone spreads samples along the effect; content adds what the spread of the real ones has
+    beyond that. Effects weaker than any in that cohort spread as its weakest does: nothing is extrapolated.
+    """
     real = calibration()[CONTENT_FROM]["statistics"]
-    for status in ("cancer", "normal"):
-        rows = np.flatnonzero(obs["status"] == status)
-        wanted = real[f"content_{status}"] ** 2 * simulation.genes / length
-        missing = np.sqrt(np.maximum(wanted - numbers[f"variance_{status}"] * explained, 0))
-        content[rows] += missing[code[rows]] * np.interp(
-            rng.random(len(rows)), PROBABILITIES, real[f"content_{status}_shape"]
-        )
-    weights = [
-        _one_hot(code, kinds),
-        cancer[:, None] * _one_hot(code * len(_SUBTYPES) + subtype, kinds * len(_SUBTYPES)),
-    ]
-    return np.hstack(weights) * content[:, None], np.vstack(
-        [effects, *offsets], dtype=np.float32, casting="same_kind"
-    ) * genes.sd
+    length = (effects**2).sum(axis=1)  # [kinds]
+    explained = (((effects @ genes.modules.T) ** 2).sum(axis=1) + genes.noise * length) / length**2
+    rms = np.maximum(np.sqrt(length / effects.shape[1]), min(real["effect_rms"]))
+    content = cancer.astype(float)
+    for status, rows in (("cancer", np.flatnonzero(cancer)), ("normal", np.flatnonzero(~cancer))):
+        wanted = (real[f"content_{status}"] / rms) ** 2
+        missing = np.sqrt(np.maximum(wanted - genes.real[f"variance_{status}"] * explained, 0))
+        shape = np.interp(rng.random(len(rows)), PROBABILITIES, real[f"content_{status}_shape"])
+        content[rows] += missing[code[rows]] * shape
+    return content
 
 
 def _cell_line_shift(simulation: Simulation, genes: _Genes, obs: pd.DataFrame) -> Part:
     """Return what all cell lines share."""
     weight = simulation.shift * (obs["origin"] == "cell_line").to_numpy(dtype=float)
     program = genes.program(_stream(simulation, "cell lines"), "tissue")
-    return weight[:, None], (math.sqrt(genes.numbers["tissue_variance"]) * genes.sd * program)[None]
+    return weight[:, None], (math.sqrt(genes.real["tissue_variance"]) * genes.sd * program)[None]
 
 
 def _co_expression(simulation: Simulation, genes: _Genes, obs: pd.DataFrame) -> Part:
     """Return modules of genes that go up and down together from sample to sample."""
     scores = _stream(simulation, "co-expression").standard_normal((len(obs), len(genes.modules)))
-    return scores * np.sqrt(_variance(genes.numbers, obs["status"] == "cancer"))[
-        :, None
-    ], genes.modules * genes.sd
-
-
-def _subtype_variance(numbers: dict) -> float:
-    return _SUBTYPE_SHARE * max(numbers["variance_cancer"] - numbers["variance_normal"], 0.0)
-
-
-def _variance(numbers: dict, cancer: pd.Series) -> np.ndarray:
-    """Return each sample's variance within its study and subtype, in units of sd squared."""
-    return np.where(
-        cancer, numbers["variance_cancer"] - _subtype_variance(numbers), numbers["variance_normal"]
-    )
+    return scores * np.sqrt(genes.variance(obs))[:, None], genes.modules * genes.sd
 
 
 def _fill(X: np.ndarray, simulation: Simulation, weights, programs, sd, spread) -> None:

@@ -15,13 +15,14 @@ from sklearn.preprocessing import StandardScaler
 
 from gexlib import baselines, statistics
 from gexlib.cohorts import open_cohort
+from gexlib.cohorts.schema import check_two_classes
 from gexlib.errors import InputError
 from gexlib.experiments.base import TUNED, as_list, cell_problem, check, rows_of, samples, tuning
 from gexlib.metrics import METRICS
 from gexlib.results import Cell
 from gexlib.tasks import Problem, carried, holdout, problem, seed_of, subset
 from gexlib.training import Training, predict_proba
-from gexlib.transfer import train_network
+from gexlib.transfer import new_network, train_network
 
 PROTOCOL = 1
 NETWORK = "nn_default"  # hyper-parameters fixed beforehand, not tuned on this cohort
@@ -82,6 +83,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     """
     p = parameters
     check(Training, p.training, "training")
+    new_network(1, 2, p.network)  # refuses wrong arguments before anything runs
     unknown = set(p.methods) - set(METHODS)
     if unknown:
         raise InputError(f"methods: '{min(unknown)}' is not known; use any of {', '.join(METHODS)}.")
@@ -90,6 +92,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     found, known = [], set()
     for name in as_list(p.cohort):
         cohort = open_cohort(name)
+        check_two_classes(cohort)
         known |= set(carried(cohort))
         pan = [task for task in carried(cohort) if task.endswith(("/pan", "/type"))]
         for task in [t for t in p.tasks if t in carried(cohort)] if p.tasks else pan:
@@ -105,11 +108,16 @@ def cells(parameters: Parameters) -> list[Cell]:
                         for weight in p.class_weight[:1] if method == "majority" else p.class_weight:
                             own = networks if method == NETWORK else classical if method != "majority" else {}
                             axes = {"repeat": repeat, "n": n, "method": method, "class_weight": weight}
-                            found.append(Cell("comparison", {**common, **axes, **own}, cohort.uns["digest"], PROTOCOL))
+                            found.append(
+                                Cell("comparison", {**common, **axes, **own}, cohort.uns["digest"], PROTOCOL)
+                            )
     missing = [task for task in p.tasks if task not in known]
     if missing:
-        raise InputError(f"tasks: '{missing[0]}' is not carried by {p.cohort}; it carries {', '.join(sorted(known))}.")
-    return found
+        raise InputError(
+            f"tasks: '{missing[0]}' is not carried by {p.cohort}; it carries {', '.join(sorted(known))}."
+        )
+    # a run that stops early then has the same number of splits of every task
+    return sorted(found, key=lambda cell: cell.parameters["repeat"])
 
 
 def group(cell: Cell) -> str:
@@ -129,7 +137,12 @@ def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:
             train = train.take(subset(train.y, p["n"], seed))
         X = samples(p["cohort"], cell.cohort_digest).X
         scores, probabilities, more = predict(p, X[train.rows], train, X[test.rows], seed)
-        axes = {"method": p["method"], "arm": p["class_weight"], "repeat": p["repeat"], "full": p["n"] is None}
+        axes = {
+            "method": p["method"],
+            "arm": p["class_weight"],
+            "repeat": p["repeat"],
+            "full": p["n"] is None,
+        }
         yield cell, rows_of(cell, train, test, scores, probabilities, **axes, **more)
 
 

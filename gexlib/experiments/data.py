@@ -66,7 +66,10 @@ def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:
             "simulated": bool(cohort.uns["simulated"]), "task": cell.parameters["part"],
             "n": cohort.n_obs, "n_genes": cohort.n_vars, "protocol": cell.protocol,
         }  # fmt: skip
-        yield cell, [{**common, **row} for row in measure[cell.parameters["part"]](cohort, cell.parameters["seed"])]
+        yield (
+            cell,
+            [{**common, **row} for row in measure[cell.parameters["part"]](cohort, cell.parameters["seed"])],
+        )
 
 
 def site_of(cohort: AnnData) -> str:
@@ -96,7 +99,12 @@ def components(cohort: AnnData, seed: int) -> Iterator[dict]:
         yield {"metric": f"explained{axis}", "value": float(share)}
     obs = cohort.obs.iloc[chosen]
     for i, (sample, labels) in enumerate(obs.iterrows()):
-        axes = {"sample": sample, "status": labels["status"], "origin": labels["origin"], "target": labels[site_of(cohort)]}
+        axes = {
+            "sample": sample,
+            "status": labels["status"],
+            "origin": labels["origin"],
+            "target": labels[site_of(cohort)],
+        }
         for axis in (0, 1):
             yield {**axes, "metric": f"pc{axis + 1}", "value": float(scores[i, axis])}
 
@@ -142,7 +150,9 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Principal components, one row a sample, for `gexlib.figures.pca`; ``attrs["explained"]`` holds the shares."""
     found = _part(rows, "components")
     axes = ["cohort", "simulated", "sample", "status", "origin", "target"]
-    table = found[found["metric"].isin(["pc1", "pc2"])].pivot_table(index=axes, columns="metric", values="value")
+    table = found[found["metric"].isin(["pc1", "pc2"])].pivot_table(
+        index=axes, columns="metric", values="value"
+    )
     table = table.reset_index().rename(columns={"target": "site"})
     shares = found[found["metric"].isin(["explained1", "explained2"])].sort_values("metric")["value"]
     table.attrs["explained"] = list(shares)

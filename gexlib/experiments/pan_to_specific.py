@@ -17,13 +17,14 @@ from sklearn.preprocessing import StandardScaler
 
 from gexlib import baselines, statistics
 from gexlib.cohorts import open_cohort
+from gexlib.cohorts.schema import check_two_classes
 from gexlib.errors import InputError
 from gexlib.experiments.base import TUNED, as_list, cell_problem, check, rows_of, samples, tuning
 from gexlib.models import MLP
 from gexlib.results import Cell
 from gexlib.tasks import Problem, folds, platform, problem, seed_of, subset, targets
 from gexlib.training import Training, predict_proba
-from gexlib.transfer import fine_tune, train_network
+from gexlib.transfer import fine_tune, new_network, train_network
 
 PROTOCOL = 1
 NETWORK = "nn_default"
@@ -89,6 +90,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     """
     p = parameters
     check(Training, p.training, "training")
+    new_network(1, 2, p.network)  # refuses wrong arguments before anything runs
     depth = len(p.network.get("hidden", MLP.__init__.__defaults__[0]))
     for name, value, allowed in (
         ("scaler", p.scaler, SCALERS),
@@ -97,11 +99,14 @@ def cells(parameters: Parameters) -> list[Cell]:
     ):
         unknown = [v for v in value if v not in allowed]
         if unknown:
-            raise InputError(f"{name}: '{unknown[0]}' is not known; use any of {', '.join(map(str, allowed))}.")
+            raise InputError(
+                f"{name}: '{unknown[0]}' is not known; use any of {', '.join(map(str, allowed))}."
+            )
     tuning(vars(p))
     found, known, largest = [], set(), 0
     for name in as_list(p.cohort):
         cohort = open_cohort(name)
+        check_two_classes(cohort)
         here = targets(cohort)
         known |= set(here)
         for target in [t for t in here if t in p.targets or not p.targets]:
@@ -112,10 +117,14 @@ def cells(parameters: Parameters) -> list[Cell]:
                 found.append(Cell("pan_to_specific", cell, cohort.uns["digest"], PROTOCOL))
     missing = [target for target in p.targets if target not in known]
     if missing:
-        raise InputError(f"targets: '{missing[0]}' is not in {p.cohort}; it has {', '.join(sorted(known)) or 'none'}.")
+        raise InputError(
+            f"targets: '{missing[0]}' is not in {p.cohort}; it has {', '.join(sorted(known)) or 'none'}."
+        )
     for n in p.n:
         if not 4 <= n <= largest:
-            raise InputError(f"n={n}: the training folds of the targets hold up to {largest} samples; use 4 to {largest}.")
+            raise InputError(
+                f"n={n}: the training folds of the targets hold up to {largest} samples; use 4 to {largest}."
+            )
     return found
 
 
@@ -166,7 +175,9 @@ class Fold:
         shared = np.isin(pan.rows, own.rows) | np.isin(patients[pan.rows], list(tested))
         self.source = pan.take(np.flatnonzero(~shared))
         if len(np.unique(self.source.y)) < 2:
-            raise InputError(f"target {p['target']}: without it {p['cohort']} has one class only, so no source.")
+            raise InputError(
+                f"target {p['target']}: without it {p['cohort']} has one class only, so no source."
+            )
         self.seed = seed_of(p["seed"], p["target"], p["repeat"], p["fold"])
         self._sources: dict[tuple, tuple[MLP, StandardScaler]] = {}
 

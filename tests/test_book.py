@@ -1,0 +1,267 @@
+"""The built book, in a browser that cannot leave the machine."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import yaml
+
+from gexlib.baselines import Tuning
+from gexlib.models import MLP
+from gexlib.training import Training
+
+ROOT = Path(__file__).resolve().parents[1]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+RESULTS = [page for page in PAGES if "/executed/" in page]
+PHONE = {"width": 390, "height": 844}
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+#: What a page is asked: one call, after its scripts have run.
+ASK = """async () => {
+  if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+  const article = document.querySelector('article');
+  const all = (selector, of = article) => [...of.querySelectorAll(selector)];
+  const banner = document.querySelector('article .simulated');
+  const below = all('h2, table, figure, img').filter(e =>
+    banner && !(banner.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING));
+  return {
+    title: all('h1').map(e => e.innerText).join(' '),
+    text: article.innerText,
+    images: all('img', document).map(e => [e.src, e.getAttribute('alt'), e.naturalWidth]),
+    links: all('a[href]', document).map(e => e.href),
+    ids: all('[id]', document).map(e => e.id),
+    sources: all('script[src], iframe[src], link[rel=stylesheet]', document).map(e => e.src || e.href),
+    math: all('.math').length,
+    typeset: all('mjx-container').length,
+    badMath: all('mjx-merror').map(e => e.innerText),
+    provenance: all('.provenance').map(e => e.innerText),
+    banner: banner ? banner.innerText : null,
+    beforeBanner: below.map(e => e.outerHTML.slice(0, 200)),
+    sections: all('section > h2').map(e => e.parentElement).map(
+      e => [e.id, getComputedStyle(e).borderLeftWidth]),
+  };
+}"""
+
+#: Elements of the article that stick out of the screen and cannot be scrolled to.
+OUTSIDE = """() => {
+  const right = e => e.getBoundingClientRect().right;
+  const scrolls = e =>
+    ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && right(e) <= innerWidth + 1;
+  const held = e => e.tagName !== 'ARTICLE' && (scrolls(e) || held(e.parentElement));
+  const hidden = 'mjx-assistive-mml, .headerlink, .tooltip';
+  const out = [...document.querySelectorAll('article *')].filter(e =>
+    !e.closest(hidden) && e.getBoundingClientRect().width && right(e) > innerWidth + 1
+    && !held(e.parentElement));
+  const width = document.documentElement.scrollWidth;
+  return [...(width > innerWidth ? [`page ${width} px`] : []), ...out.map(e => e.outerHTML.slice(0, 160))];
+}"""
+
+
+@dataclass
+class Visit:
+    """What was seen on one page."""
+
+    status: int
+    facts: dict
+    outside: list[str]
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory):
+    """Return the folder of built pages: those GEXLIB_BOOK_HTML names, else the smoke book, built once."""
+    built = os.environ.get("GEXLIB_BOOK_HTML")
+    if built:
+        assert Path(built, "index.html").is_file(), f"GEXLIB_BOOK_HTML={built} holds no index.html"
+        return Path(built).absolute()
+    out = tmp_path_factory.mktemp("book")
+    program = [sys.executable, "-m", "gexlib.cli", "book", "--profile", "smoke", "--out", str(out)]
+    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    (index,) = out.rglob("html/index.html")
+    return index.parent
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """Serve the pages on the loopback interface; return the address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=html)
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def browser_path(own):
+    """Find Chromium or Chrome: Debian's, Google's, a Mac's, or the one playwright has installed."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    found = [path for path in (*map(shutil.which, names), mac, own) if path and Path(path).exists()]
+    return found[0] if found else None
+
+
+@pytest.fixture(scope="session")
+def visits(site):
+    """Visit every page once at the size of a screen and of a telephone; return what was seen, by page."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = browser_path(playwright.chromium.executable_path)
+        if path is None:
+            pytest.skip("needs a browser: install chromium or google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        # what would leave the machine is noted and stopped
+        context.route(lambda url: not url.startswith((site, "data:", "blob:")), lambda route: route.abort())
+        yield {page: visit(context, site, page) for page in PAGES}
+        browser.close()
+
+
+def visit(context, site, page):
+    """Open one page and ask it."""
+    complaints, requests = [], []
+    tab = context.new_page()
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on(
+        "response",
+        lambda reply: complaints.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None,
+    )
+    tab.on("request", lambda request: requests.append(request.url))
+    answer = tab.goto(f"{site}/{page}.html", wait_until="load")
+    facts = tab.evaluate(ASK)
+    tab.set_viewport_size(PHONE)
+    tab.wait_for_timeout(300)  # the theme moves its sidebars
+    outside = tab.evaluate(OUTSIDE)
+    tab.close()
+    return Visit(answer.status, facts, outside, complaints, requests)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_loads(visits, page):
+    seen = visits[page]
+    assert seen.status == 200
+    assert seen.facts["title"].strip("# ")
+    assert len(seen.facts["text"]) > 200
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_console_error(visits, page):
+    assert not visits[page].complaints
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_request_leaves_the_machine(visits, site, page):
+    asked = [*visits[page].requests, *visits[page].facts["sources"]]
+    assert asked, "the page's requests were not seen"
+    assert not [url for url in asked if not url.startswith((site, "data:", "blob:"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_images_show_and_have_a_text(visits, page):
+    for source, alt, width in visits[page].facts["images"]:
+        assert width, f"{source} does not load"
+        # without a text of its own an image gets its file's name
+        assert alt and not re.search(r"\.(png|svg|jpe?g)$", alt), f"{source} has no alternative text"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_internal_links_resolve(visits, site, html, page):
+    for link in {link for link in visits[page].facts["links"] if link.startswith(site)}:
+        address, fragment = urldefrag(link)
+        target = unquote(urlsplit(address).path).strip("/") or "index.html"
+        assert (html / target).is_file(), f"{link} leads nowhere"
+        known = visits.get(target.removesuffix(".html"))
+        if fragment and known:
+            assert unquote(fragment) in known.facts["ids"], f"{link} leads to no place on that page"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_equations_are_typeset(visits, page):
+    facts = visits[page].facts
+    assert facts["typeset"] >= facts["math"]
+    assert not facts["badMath"]
+
+
+def test_the_method_has_equations(visits):
+    assert visits["book/method"].facts["math"] > 10
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_fits_a_telephone(visits, page):
+    assert not visits[page].outside
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_results_say_where_they_come_from(visits, page):
+    strips = visits[page].facts["provenance"]
+    assert strips
+    for strip in strips:
+        if not strip.startswith("Nothing is recorded"):
+            assert re.search(r"cohort \S.* profile \S.* seed \d.* commit \S", strip, re.DOTALL), strip
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_simulated_pages_say_so_at_the_top(visits, page):
+    facts = visits[page].facts
+    if any("simulated-" in strip for strip in facts["provenance"]):
+        assert facts["banner"] and "imulated" in facts["banner"]
+        assert not facts["beforeBanner"], "results or headings stand before the banner"
+
+
+def test_the_smoke_book_is_simulated(visits):
+    if os.environ.get("GEXLIB_BOOK_HTML"):
+        pytest.skip("looks at the smoke book, another book was given")
+    assert all("simulated-" in " ".join(visits[page].facts["provenance"]) for page in RESULTS)
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_record_and_this_run_are_set_apart(visits, page):
+    edges = dict(visits[page].facts["sections"])
+    for block in ("record", "this-run"):
+        marked = [edge for name, edge in edges.items() if name.startswith(block)]
+        assert marked and "0px" not in marked, f"no section {block} with an edge of its own"
+
+
+def test_the_published_table_is_complete(visits):
+    lines = (ROOT / "book" / "published.csv").read_text().splitlines()
+    text = visits["book/published"].facts["text"]
+    for line in lines[1:]:
+        assert line.split(",")[0] in text
+
+
+def test_method_states_the_settings_in_use():
+    """The chapter's table of settings is that of the dataclasses."""
+    table = (
+        (ROOT / "book" / "method.md").read_text().partition(":name: table-settings")[2].partition(":::")[0]
+    )
+    stated = dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
+    hidden = MLP.__init__.__defaults__[0]
+    tuning = {name: getattr(Tuning(), name) for name in ("genes", "inner_folds", "trees", "rounds")}
+    used = {"hidden": hidden, **vars(Training()), **tuning}
+    written = {k: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in used.items()}
+    assert stated == written
+
+
+def test_no_result_is_typed_into_prose():
+    """Measured numbers come from notebooks, the article's from published.csv."""
+    for path in sorted((ROOT / "book").glob("*.md")):
+        typed = re.findall(r"\d+\.\d+ ?(?:%|percent|points)", path.read_text())
+        assert not typed, f"{path.name}: {typed}"

@@ -1,0 +1,95 @@
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gexlib.errors import InputError
+from gexlib.results import Cell, Store, read_table, record, table, write_table
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+parameters = st.dictionaries(st.text(min_size=1, max_size=8), plain, max_size=5)
+
+STAMP = {
+    "fingerprint": "f1",
+    "versions": "v",
+    "commit": "c",
+    "dirty": False,
+    "seconds": 1.0,
+    "date": "2026-01-01",
+}
+
+
+def cell(**values) -> Cell:
+    return Cell("comparison", {"cohort": "toy", "repeat": 0, **values}, "d1", 1)
+
+
+@given(parameters)
+def test_a_cell_survives_its_json_and_its_key_ignores_the_order_of_parameters(values):
+    one = Cell("e", values, "d", 1)
+    assert Cell.from_json(one.json).key == one.key
+    assert Cell("e", dict(reversed(values.items())), "d", 1).key == one.key
+
+
+def test_the_key_changes_with_each_part():
+    keys = {c.key for c in (cell(), cell(n=8), Cell("other", cell().parameters, "d1", 1))}
+    keys |= {
+        Cell("comparison", cell().parameters, "d2", 1).key,
+        Cell("comparison", cell().parameters, "d1", 2).key,
+    }
+    assert len(keys) == 5
+
+
+def test_store_gives_back_rows_of_the_same_code_only(tmp_path):
+    store = Store(tmp_path)
+    store.write(cell(), [{"metric": "accuracy", "value": 0.5}], STAMP)
+    (row,) = store.read(cell(), "f1")
+    assert (row["value"], row["key"], row["commit"]) == (0.5, cell().key, "c")
+    assert store.read(cell(), "f2") is None
+    assert store.read(cell(n=8), "f1") is None
+
+
+def test_a_damaged_cell_counts_as_missing(tmp_path):
+    store = Store(tmp_path)
+    store.write(cell(), [{"metric": "accuracy", "value": 0.5}], STAMP)
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(path.read_text()[:-20])
+    assert store.read(cell(), "f1") is None
+    path.write_text(json.dumps([1, 2]))
+    assert store.read(cell(), "f1") is None
+
+
+def test_table_has_the_columns_of_the_contract_in_order_and_counts_as_integers():
+    frame = table([{"experiment": "e", "n": 8, "frozen": None, "value": 1, "own": "x"}])
+    assert list(frame.columns[:3]) == ["experiment", "cohort", "cohort_digest"]
+    assert frame["n"].dtype == "Int64" and frame["frozen"].isna().all() and "own" in frame
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_tables_are_written_whole_with_metadata(tmp_path, suffix):
+    frame = table([{"experiment": "e", "n": 8, "metric": "accuracy", "value": 0.25}])
+    path = tmp_path / f"rows.{suffix}"
+    write_table(frame, path, {"profile": "demo"})
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if suffix == "parquet":
+        back, metadata = read_table(path)
+        pd.testing.assert_frame_equal(back, frame)
+        assert metadata == {"profile": "demo"}
+
+
+def test_a_truncated_table_is_named(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write_table(table([{"value": 1.0}]), path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match="rows.parquet is not a readable Parquet file"):
+        read_table(path)
+
+
+def test_nothing_recorded_is_an_empty_table():
+    rows, runs = record("no-such-experiment")
+    assert rows.empty and runs == [] and "metric" in rows
