@@ -166,7 +166,7 @@ def execute(
             try:
                 papermill.execute_notebook(
                     notebook_path(chosen), temporary, parameters, kernel_name="python3", progress_bar=False,
-                    cwd=project_root(), log_output=False,
+                    cwd=project_root(), log_output=False, extra_arguments=["--log-level=ERROR"],
                 )  # fmt: skip
             except papermill.PapermillExecutionError as error:
                 failed = target.with_name(f"{chosen.notebook}.failed.ipynb")

@@ -122,12 +122,12 @@ def compare(real: AnnData, simulated: AnnData) -> pd.DataFrame:
         number of the eigenvalue or the tenth of the gene means (here the median of ``gene_sd``), NaN for a
         statistic of one number. ``gene_mean`` and ``gene_sd`` are in log2 units of each cohort's own scale.
     """
-    columns = {"real": _curves(calibrate(real)), "simulated": _curves(calibrate(simulated))}
+    columns = {"real": curves(calibrate(real)), "simulated": curves(calibrate(simulated))}
     table = pd.DataFrame(columns, dtype=float).rename_axis(["statistic", "at"])
     return table.reset_index()
 
 
-def _curves(found: dict) -> pd.Series:
+def curves(found: dict) -> pd.Series:
     """Return the numbers that two cohorts of any size share, by statistic and place."""
     places = {}
     for name, value in found.items():

@@ -111,12 +111,13 @@ def components(cohort: AnnData, seed: int) -> Iterator[dict]:
 
 def statistics(cohort: AnnData, seed: int) -> Iterator[dict]:
     """Statistics of the cohort; for a simulated one also those of the cohort it was calibrated on."""
-    for statistic, at, value in calibrate.tidy(calibrate.calibrate(cohort)):
-        yield {"metric": statistic, "at": at, "value": value, "arm": "here"}
-    if cohort.uns["simulated"]:
-        real = simulate.CALIBRATED_ON["tcga" if platform(cohort) == "tcga" else "microarray"]
-        for statistic, at, value in calibrate.tidy(simulate.calibration()[real]["statistics"]):
-            yield {"metric": statistic, "at": at, "value": value, "arm": "calibrated on", "source": real}
+    found = {"here": calibrate.calibrate(cohort)}
+    source = simulate.CALIBRATED_ON[platform(cohort)] if cohort.uns["simulated"] else None
+    if source:
+        found["calibrated on"] = simulate.calibration()[source]["statistics"]
+    for arm, measured in found.items():
+        for (statistic, at), value in calibrate.curves(measured).dropna().items():
+            yield {"metric": statistic, "at": at, "value": value, "arm": arm, "source": source}
 
 
 def _part(rows: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -154,15 +155,15 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
         index=axes, columns="metric", values="value"
     )
     table = table.reset_index().rename(columns={"target": "site"})
-    shares = found[found["metric"].isin(["explained1", "explained2"])].sort_values("metric")["value"]
-    table.attrs["explained"] = list(shares)
+    shares = found[found["metric"].isin(["explained1", "explained2"])].sort_values("metric")
+    table.attrs["explained"] = {cohort: list(part["value"]) for cohort, part in shares.groupby("cohort")}
     return table
 
 
 def likeness(rows: pd.DataFrame) -> pd.DataFrame:
     """Statistics of a simulated cohort and of the real one behind it, for `gexlib.figures.simulation_check`."""
     found = _part(rows, "statistics")
-    found = found[~found["metric"].isin(["samples", "genes"])].assign(at=found["at"].astype(float))
+    found = found.assign(at=found["at"].astype(float))
     keys = ["cohort", "simulated", "metric", "at"]
     here = found[found["arm"] == "here"][[*keys, "value"]].rename(columns={"value": "simulated_value"})
     real = found[found["arm"] == "calibrated on"][[*keys, "value"]].rename(columns={"value": "real"})
