@@ -48,9 +48,7 @@ def main(seeds: int = 4) -> None:
     """Print the mean over seeds and cohorts."""
     for name in COHORTS:
         open_cohort(name)
-    large = [
-        (name, rate, LARGE, 1, seed) for name, rate, seed in itertools.product(COHORTS, RATES, range(seeds))
-    ]
+    large = [(name, rate, LARGE, 1, seed) for name, rate, seed in itertools.product(COHORTS, RATES, range(seeds))]
     small = list(itertools.product(COHORTS, RATES, SMALL, EPOCHS, range(seeds)))
     table = pd.DataFrame(Parallel(-1)(delayed(score)(*job) for job in large + small))
     means = table.groupby(["n", "epochs", "rate"])[["balanced accuracy", "log loss", "run"]].mean()

@@ -59,6 +59,7 @@ class Tuning:
     class_weight: str = "balanced"
 
     def __post_init__(self):
+        """Refuse values that no tuning can use."""
         if self.grid not in ("full", "small"):
             raise InputError(f"grid '{self.grid}' is not known: use full or small.")
         if self.class_weight not in ("balanced", "none"):
@@ -101,9 +102,7 @@ def classifier(method: str, tuning: Tuning, class_weight: str | None, seed: int)
             )
             return OneVsRestClassifier(logistic)
         case "random_forest":
-            return RandomForestClassifier(
-                tuning.trees, class_weight=class_weight, random_state=seed, n_jobs=1
-            )
+            return RandomForestClassifier(tuning.trees, class_weight=class_weight, random_state=seed, n_jobs=1)
         case "svm_linear":
             return SVC(kernel="linear", class_weight=class_weight)
         case "svm_rbf":
@@ -184,9 +183,7 @@ def tune(
             ("classify", classifier(method, tuning, weight, seed)),
         ]
     )
-    fit_parameters = (
-        {"classify__sample_weight": compute_sample_weight(weight, y)} if method == "xgboost" else {}
-    )
+    fit_parameters = {"classify__sample_weight": compute_sample_weight(weight, y)} if method == "xgboost" else {}
     splits = inner_splits(y, groups, tuning.inner_folds, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # liblinear's cap of iterations, weak penalties

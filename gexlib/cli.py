@@ -12,6 +12,7 @@ import typer
 from gexlib import provenance
 from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, section
+from gexlib.files import project_root
 
 app = typer.Typer(
     help="Networks and transfer learning for cancer prediction from gene expression: rerun the study.",
@@ -23,9 +24,8 @@ app = typer.Typer(
 cohort_app = typer.Typer(help="List, describe and calibrate cohorts.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 
-Profile = Annotated[
-    str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")
-]
+CORES = provenance.host()["cores"]
+Profile = Annotated[str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes of one thread each; default: all cores.")]
 Changes = Annotated[
     list[str],
@@ -101,24 +101,21 @@ def cohort_calibrate(name: str) -> None:
 
 @app.command(epilog="Example: gexlib run pan-to-specific --profile record -p targets=[BRCA] -p n=[8,16,32]")
 def run(
-    sections: Annotated[
-        list[str] | None, typer.Argument(help=f"Any of: {', '.join(SECTIONS)}. Default: all.")
-    ] = None,
+    sections: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(SECTIONS)}. Default: all.")] = None,
     profile: Profile = "demo",
     change: Changes = (),
-    jobs: Jobs = provenance.host()["cores"],
+    jobs: Jobs = CORES,
     budget: Annotated[
         float | None, typer.Option(metavar="MINUTES", min=0, help="Stop after so long, at the end of a cell.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")] = None,
     notebook: Annotated[bool, typer.Option(help="Run the section's notebook on the rows.")] = True,
 ) -> None:
     """Run sections of the study. What is done already is not done again; stop and resume at any time."""
     from gexlib import commands
 
-    commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, notebook)
+    executed = project_root() / "book" / "executed" if notebook else None
+    commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, executed)
 
 
 @app.command(epilog="Example: gexlib verify comparison --sample 20")
@@ -126,7 +123,7 @@ def verify(
     name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
     sample: Annotated[int, typer.Option(min=1, help="Cells to compute again, drawn at random.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-    jobs: Jobs = provenance.host()["cores"],
+    jobs: Jobs = CORES,
     stamp: Annotated[bool, typer.Option(help="Note in results/verified.json that the cells agree.")] = False,
 ) -> None:
     """Compute random cells of the committed record again and compare. Exit code 1 where they differ."""
@@ -139,8 +136,8 @@ def verify(
 @app.command(epilog="Example: gexlib book --profile record")
 def book(
     profile: Profile = "demo",
-    jobs: Jobs = provenance.host()["cores"],
-    out: Annotated[Path | None, typer.Option(help="Folder for the built pages; default: _build.")] = None,
+    jobs: Jobs = CORES,
+    out: Annotated[Path | None, typer.Option(help="Folder for notebooks and pages; default: the project's.")] = None,
 ) -> None:
     """Run every section and render the book. Profile "record" computes nothing: it shows the committed rows."""
     from gexlib import commands

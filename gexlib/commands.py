@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +29,12 @@ def run(
     jobs: int,
     budget: float | None,
     out: Path | None,
-    with_notebook: bool = True,
+    executed: Path | None = None,
 ) -> list[Run]:
-    """Run sections one after the other: cells, comparison with the record, notebook, rows to a file."""
+    """Run sections one after the other: cells, comparison with the record, notebook, rows to a file.
+
+    The executed notebooks go to the folder `executed`; without one, none is run.
+    """
     chosen = [section(name) for name in names]
     values = {s.name: profiles.parameters(s, profile, profiles.overrides(changes)) for s in chosen}
     if out is not None:
@@ -44,16 +49,13 @@ def run(
         left = None if until is None else max(0.0, (until - time.time()) / 60)
         begun = time.time()
         done = run_cells(each, cells, jobs, left)
-        say(
-            f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s."
-        )
+        say(f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s.")
         if not done.complete:
             say(f"{each.name}: the budget is spent; the same command goes on from here.")
         say(f"{each.name}: {agreement(done.rows, results.record(each.experiment)[0])}")
-        if with_notebook and done.done:
-            fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()])
-            shown = notebook.executed_path(each).relative_to(project_root())
-            say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {shown}")
+        if executed and done.done:
+            fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()], executed)
+            say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")
         runs.append(done)
     if out is not None:
         rows = pd.concat([r.rows for r in runs], ignore_index=True)
@@ -66,9 +68,7 @@ def _notes(parameters: dict) -> list[str]:
     """Sentences about the cohorts that a reader must know."""
     from gexlib.cohorts import open_cohort
 
-    return [
-        f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]
-    ]
+    return [f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]]
 
 
 def _metadata(chosen: list[Section], profile: str, values: dict, runs: list[Run]) -> dict:
@@ -144,14 +144,10 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
     both = differences(done.rows, record)
     apart = both[both["difference"] > both["tolerance"]]
     for row in apart.itertuples():
-        print(
-            f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}"
-        )
+        print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
     print(f"{chosen.name}: {agreement(done.rows, record)}")
     if len(apart):
-        print(
-            "Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code."
-        )
+        print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
     elif stamp:
         note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
         results.add_verification({**note, "cells": len(cells), "date": provenance.now()})
@@ -159,35 +155,46 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
 
 
 def book(profile: str, jobs: int, out: Path | None) -> Path:
-    """Run every section, or collect the record, and render the book; return its first page."""
+    """Run every section, or collect the record, and render the book; return its first page.
+
+    With `out`, pages and executed notebooks go there and the book of the project folder stays as it is.
+    """
+    source = project_root() if out is None else _staged(out)
+    folder = source / "book" / "executed"
     if profile == "record":
         blocks = profiles.load(profile)
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
-            notebook.execute(each, blocks[each.name], profile, keys, from_record=True)
+            notebook.execute(each, blocks[each.name], profile, keys, folder, from_record=True)
     else:
-        run([*SECTIONS], profile, [], jobs, None, None)
-    return render(out)
+        run([*SECTIONS], profile, [], jobs, None, None, folder)
+    return render(source)
 
 
-def render(out: Path | None) -> Path:
-    """Render the book from what was executed; warnings are errors.
+def _staged(out: Path) -> Path:
+    """Copy what the book is written in, without what was executed before."""
+    root, source = project_root(), Path(out).absolute()
+    shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("executed"), dirs_exist_ok=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source)
+    return source
+
+
+def render(source: Path) -> Path:
+    """Render the book in a folder from what was executed there; warnings are errors.
 
     Raises
     ------
     InputError
         jupyter-book is not installed or reports a warning; its output is printed before.
     """
-    root = project_root()
-    out = Path(out).absolute() if out else root
-    command = [sys.executable, "-m", "jupyter_book", "build", str(root), "--path-output", str(out)]
-    try:
-        import jupyter_book  # noqa: F401  (only to say clearly that it is missing)
-    except ImportError:
-        raise InputError("jupyter-book is not installed: pip install 'gexlib[book]'.") from None
+    program = Path(sys.executable).with_name("jupyter-book")
+    if not program.is_file():
+        raise InputError("jupyter-book is not installed: pip install 'gexlib[book]'.")
     say("book: rendering ...")
-    ended = subprocess.run([*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True)
-    page = out / "_build" / "html" / "index.html"
+    command = [program, "build", source, "--path-output", source, "-W", "-n", "--keep-going", "-q"]
+    ended = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    page = source / "_build" / "html" / "index.html"
     if ended.returncode or not page.is_file():
         print(ended.stdout[-6000:], ended.stderr[-6000:], file=sys.stderr)
         raise InputError("the book was not built; the messages above say which page to mend.")

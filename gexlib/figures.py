@@ -22,13 +22,13 @@ from gexlib.statistics import ARM_AXES, LOWER_IS_BETTER, compare_arms, summarise
 
 # No grey has more than 4.33:1 on white and on #121212 at once; this one has 4.30:1 or more on both.
 INK = "#797979"
-VERMILLION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
+VERMILION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 SKY, ORANGE = "#3A9BD0", "#BF8400"  # darkened from #56B4E9 and #E69F00
 
 _METHODS = {  # label, colour, marker, dashes
-    "nn_default": ("Neural network (default)", VERMILLION, "o", "-"),
-    "nn_paper": ("Neural network (tuned once)", VERMILLION, "P", "-."),
-    "nn_inner": ("Neural network (tuned inside)", VERMILLION, "X", ":"),
+    "nn_default": ("Neural network (default)", VERMILION, "o", "-"),
+    "nn_paper": ("Neural network (tuned once)", VERMILION, "P", "-."),
+    "nn_inner": ("Neural network (tuned inside)", VERMILION, "X", ":"),
     "xgboost": ("XGBoost", BLUE, "s", "--"),
     "lasso": ("LASSO", GREEN, "^", "-"),
     "random_forest": ("Random forest", PURPLE, "v", "-."),
@@ -42,12 +42,12 @@ _ARMS = {
     "zero_shot": ("Pre-trained, not fine-tuned", INK, "", "--"),
     "classical": ("Best classical method", INK, "D", ":"),
     "baseline": ("Baseline (from scratch)", BLUE, "s", "-"),
-    "fine_tuned": ("Pre-trained, fine-tuned", VERMILLION, "o", "-"),
+    "fine_tuned": ("Pre-trained, fine-tuned", VERMILION, "o", "-"),
 }
 ARM_LABELS = {arm: look[0] for arm, look in _ARMS.items()}
 ARM_COLOURS = {arm: look[1] for arm, look in _ARMS.items()}
-FROZEN_COLOURS = [VERMILLION, ORANGE, PURPLE, SKY, GREEN]  # F = 0 .. 4
-STATUS_COLOURS = {"cancer": VERMILLION, "normal": BLUE}
+FROZEN_COLOURS = [VERMILION, ORANGE, PURPLE, SKY, GREEN]  # F = 0 .. 4
+STATUS_COLOURS = {"cancer": VERMILION, "normal": BLUE}
 METRIC_LABELS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -63,7 +63,7 @@ RC = {
     **dict.fromkeys(["axes.spines.right", "axes.spines.top", "legend.frameon"], False),
     **{"axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6},
     **{"lines.linewidth": 1.6, "lines.markersize": 5, "errorbar.capsize": 2},
-    "axes.prop_cycle": mpl.cycler(color=[VERMILLION, BLUE, GREEN, PURPLE, SKY, ORANGE, INK]),
+    "axes.prop_cycle": mpl.cycler(color=[VERMILION, BLUE, GREEN, PURPLE, SKY, ORANGE, INK]),
     "font.family": "sans-serif",
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
@@ -112,9 +112,7 @@ def _panels(table, keys):
         before, with_i = ({tuple(key[j] for j in use) for key, _ in found} for use in (shown, [*shown, i]))
         shown += [i] * (len(with_i) > len(before))
     prefix = {"arm": "class weights ", "split": "split: ", "scaler": "scaler: ", "n": "n = "}
-    panels = [
-        (", ".join(prefix.get(keys[i], "") + _name(key[i]) for i in shown), panel) for key, panel in found
-    ]
+    panels = [(", ".join(prefix.get(keys[i], "") + _name(key[i]) for i in shown), panel) for key, panel in found]
     if len({title.partition(": ")[0] for title, _ in panels}) == 1 < len(panels):
         panels = [(title.partition(": ")[2] or title, panel) for title, panel in panels]
     return panels
@@ -223,8 +221,8 @@ def experiment_map():
     tasks = {45: "pan-cancer\nstatus", 57: "status in\na tissue", 71: "pan-cancer\nstatus"}
     tasks |= {82.5: "cancer\ntype", 93.5: "status in\na type"}
     counts = dict(zip(tasks, ("1 task", "11 tasks", "1 task", "1 task", "8 tasks"), strict=True))
-    colour = {x: BLUE if x < 60 else VERMILLION for x in tasks}
-    for x, width, name, ink in ((39, 24, "Microarray", BLUE), (65, 34.5, "TCGA, RNA-seq", VERMILLION)):
+    colour = {x: BLUE if x < 60 else VERMILION for x in tasks}
+    for x, width, name, ink in ((39, 24, "Microarray", BLUE), (65, 34.5, "TCGA, RNA-seq", VERMILION)):
         shape = "round,pad=0,rounding_size=1"
         axis.add_patch(FancyBboxPatch((x, 62), width, 6, boxstyle=shape, fc="none", ec=ink, lw=1.6))
         axis.text(x + width / 2, 64.9, name, ha="center", va="center", weight="bold", color=ink)
@@ -363,9 +361,7 @@ def simulation_check(comparison):
     table = _need(comparison, ["statistic", "real", "simulated"], "the check of the simulation")
     table = table.assign(**{c: table[c] if c in table else d for c, d in (("at", np.nan), ("cohort", ""))})
     order = {name: i for i, name in enumerate(pd.unique(table["statistic"]))}
-    table = table.sort_values(
-        ["statistic", "cohort", "at"], key=lambda c: c.map(order) if c.name == "statistic" else c
-    )
+    table = table.sort_values(["statistic", "cohort", "at"], key=lambda c: c.map(order) if c.name == "statistic" else c)
     curve = table.groupby(["statistic", "cohort"])["at"].transform("count") > 1
     panels = _panels(table[curve], ["statistic", "cohort"])
     several = table["cohort"].nunique() > 1
@@ -376,12 +372,12 @@ def simulation_check(comparison):
     for axis, (_, part) in zip(axes, panels, strict=True):
         if part["at"].notna().any():
             axis.plot(part["at"], part["real"], "o-", color=BLUE, label="real", ms=4)
-            axis.plot(part["at"], part["simulated"], "^--", color=VERMILLION, label="simulated", ms=4)
+            axis.plot(part["at"], part["simulated"], "^--", color=VERMILION, label="simulated", ms=4)
             continue
         ratio = part["simulated"] / part["real"].where(part["real"] != 0)
         labels = ("", "") if curve.any() else ("real", "simulated")  # else the curves have said it
         axis.plot(np.ones(len(part)), range(len(part)), "|", ms=12, mew=2, color=BLUE, label=labels[0])
-        axis.plot(ratio, range(len(part)), "^", color=VERMILLION, label=labels[1])
+        axis.plot(ratio, range(len(part)), "^", color=VERMILION, label=labels[1])
         low, high = np.nanmin([*ratio, 0.95]), np.nanmax([*ratio, 1.05])
         for y, name in enumerate(part["statistic"]):
             axis.text(0.01, y, _name(name), transform=axis.get_yaxis_transform(), va="center", size=8)

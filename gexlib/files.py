@@ -57,9 +57,7 @@ def project_root() -> Path:
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "notebooks").is_dir() and (folder / "profiles").is_dir():
             return folder
-    raise InputError(
-        f"no notebooks/ and profiles/ at or above {here}: run this inside a clone of the project"
-    )
+    raise InputError(f"no notebooks/ and profiles/ at or above {here}: run this inside a clone of the project")
 
 
 @contextmanager

@@ -71,19 +71,15 @@ def recorded(name: str, cohorts: list[str] | None = None) -> Run:
 
 
 def provenance_html(run: Run) -> str:
-    """Say in a strip where a run's numbers come from, below a banner where they are simulated."""
+    """Say in a strip where a run's numbers come from."""
     rows = run.rows
     if rows.empty:
         return '<div class="provenance">Nothing is recorded here yet.</div>'
     facts = {
         "cohort": ", ".join(f"{c} ({d})" for c, d in _pairs(rows, "cohort", "cohort_digest")),
         "profile": run.profile,
-        "seed": ", ".join(
-            sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})
-        ),
-        "commit": ", ".join(
-            f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")
-        ),
+        "seed": ", ".join(sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})),
+        "commit": ", ".join(f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")),
         "date": " to ".join(dict.fromkeys(rows["date"].agg(["min", "max"]).str[:10])),
         "cells": f"{run.done} of {run.cells}" + ("" if run.complete else " (incomplete)"),
         "computing time": f"{run.seconds / 60:.1f} min on one core",
@@ -91,10 +87,17 @@ def provenance_html(run: Run) -> str:
     if run.recorded:
         facts["code"] = "; ".join(dict.fromkeys(standing(rows)))
     strip = " · ".join(f"<b>{name}</b> {html.escape(value)}" for name, value in facts.items())
-    banner = ""
-    if rows["simulated"].any():
-        banner = '<div class="simulated">Simulated data: these samples are no measurements.</div>'
-    return f'{banner}<div class="provenance">{strip}</div>'
+    return f'<div class="provenance">{strip}</div>'
+
+
+def banner(cohort: str | list[str]):
+    """Say above everything else on a page that its cohorts, or some of them, are simulated."""
+    from IPython.display import HTML
+
+    simulated = [name for name in as_list(cohort) if name.startswith("simulated-")]
+    names = ", ".join(f"<code>{html.escape(name)}</code>" for name in simulated)
+    text = f"Simulated data: what this page computes on {names} describes no patient."
+    return HTML(f'<div class="simulated">{text}</div>') if simulated else None
 
 
 def _pairs(rows: pd.DataFrame, *columns: str):
@@ -107,24 +110,15 @@ def standing(rows: pd.DataFrame) -> list[str]:
     current = provenance.fingerprint(experiment)
     if set(rows["fingerprint"]) == {current}:
         return ["as recorded"]
-    stamps = [
-        s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current
-    ]
+    stamps = [s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current]
     if stamps:
-        return [
-            f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"
-        ]
+        return [f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"]
     return ["changed since and not yet verified"]
 
 
 def notebook_path(chosen: Section) -> Path:
     """Path of a section's notebook."""
     return project_root() / "notebooks" / f"{chosen.notebook}.ipynb"
-
-
-def executed_path(chosen: Section) -> Path:
-    """Path of a section's executed notebook, which the book renders."""
-    return project_root() / "book" / "executed" / f"{chosen.notebook}.ipynb"
 
 
 def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) -> str:
@@ -138,9 +132,9 @@ def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) ->
 
 
 def execute(
-    chosen: Section, parameters: dict, profile: str, keys: list[str], from_record: bool = False
+    chosen: Section, parameters: dict, profile: str, keys: list[str], folder: Path, from_record: bool = False
 ) -> bool:
-    """Run a section's notebook by papermill; False where an executed copy of the same content stands.
+    """Run a section's notebook by papermill into a folder; False where a copy of the same content stands there.
 
     Raises
     ------
@@ -150,7 +144,7 @@ def execute(
     import nbformat
     import papermill
 
-    target = executed_path(chosen)
+    target = folder / f"{chosen.notebook}.ipynb"
     digest = _digest(chosen, parameters, profile, keys)
     if target.is_file():
         try:
@@ -211,11 +205,7 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
             return "–"
         if isinstance(value, float) and not value.is_integer():
             return f"{value:.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:.0e}"
-        return (
-            f"{int(value):,}"
-            if isinstance(value, int | float) and not isinstance(value, bool)
-            else str(value)
-        )
+        return f"{int(value):,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
     shown = frame.astype(object).map(text)
     return HTML(f'<div class="table-scroll">{shown.to_html(index=False, border=0)}</div>')

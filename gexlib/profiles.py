@@ -28,9 +28,7 @@ def load(name: str) -> dict[str, dict]:
     try:
         blocks = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise InputError(
-            f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend or restore it."
-        ) from None
+        raise InputError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend or restore it.") from None
     if not isinstance(blocks, dict) or not all(isinstance(block, dict) for block in blocks.values()):
         raise InputError(f"{path} should hold one block of parameters for each section.")
     unknown = set(blocks) - set(SECTIONS)
@@ -49,9 +47,7 @@ def overrides(texts: list[str]) -> dict:
         try:
             found[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(
-                f"-p {text}: '{value}' cannot be read; write a number, a word or a [list]."
-            ) from None
+            raise InputError(f"-p {text}: '{value}' cannot be read; write a number, a word or a [list].") from None
     return found
 
 

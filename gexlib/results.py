@@ -182,7 +182,7 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
 
 
 def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, list[dict]]:
-    """Committed rows of an experiment: the files ``results/EXPERIMENT-*.parquet``.
+    """Read the committed rows of an experiment: the files ``results/EXPERIMENT-*.parquet``.
 
     Returns
     -------

@@ -6,6 +6,7 @@ already kept is not run again, whichever process wrote it.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -65,11 +66,11 @@ class Run:
         return provenance_html(self)
 
 
-def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None) -> int:
+def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None, runner: int) -> int:
     """Run the cells of one group one after the other and keep their rows; return how many were run.
 
-    Runs in a worker: it gets cells and a folder, never a matrix. After the deadline (seconds since the
-    epoch) no further cell is begun.
+    Runs in a worker: it gets cells and a folder, never a matrix. No further cell is begun after the
+    deadline (seconds since the epoch), nor when the process that runs the section is gone.
     """
     import torch  # here, so that listing what is done needs no torch
 
@@ -79,7 +80,8 @@ def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: f
 
     def before_deadline() -> Iterable[Cell]:
         for cell in cells:
-            if deadline is not None and time.time() >= deadline:
+            orphaned = runner not in (os.getpid(), os.getppid())
+            if orphaned or (deadline is not None and time.time() >= deadline):
                 return
             yield cell
 
@@ -129,7 +131,7 @@ def run_cells(
     computed = 0
     if missing and budget != 0:
         work = (
-            joblib.delayed(evaluate_group)(section.experiment, g, store, deadline) for g in groups.values()
+            joblib.delayed(evaluate_group)(section.experiment, g, store, deadline, os.getpid()) for g in groups.values()
         )
         parallel = joblib.Parallel(
             jobs if len(groups) > 1 else 1, return_as="generator_unordered", pre_dispatch="2*n_jobs"

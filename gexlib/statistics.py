@@ -18,9 +18,7 @@ LOWER_IS_BETTER = {"log_loss"}
 #: Columns that name an arm of a transfer experiment; "scaler" is empty where the rows know none.
 ARM_AXES = ["cohort", "split", "source", "target", "n", "arm", "frozen", "method", "scaler"]
 # Columns that say nothing about which measurement a row is.
-_RECORD = set(
-    "value metric seconds date key cell commit dirty fingerprint versions n_cancer n_normal".split()
-)
+_RECORD = set("value metric seconds date key cell commit dirty fingerprint versions n_cancer n_normal".split())
 
 
 class Paired(NamedTuple):
@@ -181,9 +179,7 @@ def _table(values, groups, match, is_reference, unit, full_sizes=None):
     reference = values[is_reference].rename(columns={"value": "reference"})
     if reference.duplicated([*match, "repeat", "fold"]).any():
         raise InputError("The reference holds several methods on the same samples: keep one of them.")
-    merged = values.merge(
-        reference[[*match, "repeat", "fold", "reference"]], how="left", on=[*match, "repeat", "fold"]
-    )
+    merged = values.merge(reference[[*match, "repeat", "fold", "reference"]], how="left", on=[*match, "repeat", "fold"])
     merged.loc[is_reference.to_numpy(), "reference"] = np.nan  # nothing is compared with itself
     out = []
     for key, group in merged.groupby(groups, dropna=False):
@@ -198,9 +194,7 @@ def _table(values, groups, match, is_reference, unit, full_sizes=None):
         if full_sizes is not None:
             size = full_sizes.get((row["cohort"], row["task"]), (None, None))
             corrected = (
-                corrected_resampled_t(pairs["value"] - pairs["reference"], *size)
-                if size[0] == row["n"]
-                else None
+                corrected_resampled_t(pairs["value"] - pairs["reference"], *size) if size[0] == row["n"] else None
             )
             row["p_corrected"] = corrected.p_raw if corrected else np.nan
         out.append(row)

@@ -64,9 +64,7 @@ class Problem:
 
     def take(self, chosen: np.ndarray) -> Problem:
         """Return the problem on some of its samples; `chosen` counts within the problem."""
-        return Problem(
-            self.task, self.rows[chosen], self.y[chosen], self.classes, self.groups[chosen], self.split
-        )
+        return Problem(self.task, self.rows[chosen], self.y[chosen], self.classes, self.groups[chosen], self.split)
 
 
 def platform(cohort: AnnData) -> str:
@@ -137,7 +135,7 @@ def problem(cohort: AnnData, task: str, split: str = "patient") -> Problem:
 
 
 def _groups(cohort: AnnData, rows: np.ndarray, split: str) -> tuple[np.ndarray, str]:
-    """Number the groups that a split keeps together; a sample without a label is its own group."""
+    """Count the groups that a split keeps together from 0; a sample without a label is its own group."""
     if split not in SPLITS:
         raise InputError(f"split '{split}' is not known: use one of {', '.join(SPLITS)}.")
     obs = cohort.obs.iloc[rows]
@@ -216,9 +214,7 @@ def subset(y: np.ndarray, n: int, seed: int, what: str = "the training set") -> 
     """
     floor = 2 * len(np.unique(y))
     if not floor <= n <= len(y):
-        raise InputError(
-            f"n={n}: {what} has {len(y)} samples, and {floor} hold two of each class; choose between."
-        )
+        raise InputError(f"n={n}: {what} has {len(y)} samples, and {floor} hold two of each class; choose between.")
     return np.sort(nested_order(y, seed)[:n])
 
 

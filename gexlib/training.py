@@ -18,7 +18,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
 from torch.nn import functional
 
 from gexlib.errors import InputError
@@ -67,10 +66,9 @@ class Training:
     class_weight: str = "balanced"
 
     def __post_init__(self):
+        """Refuse values that no training can use."""
         if self.optimiser not in OPTIMISERS:
-            raise InputError(
-                f"optimiser '{self.optimiser}' is not known: use one of {', '.join(OPTIMISERS)}."
-            )
+            raise InputError(f"optimiser '{self.optimiser}' is not known: use one of {', '.join(OPTIMISERS)}.")
         if self.class_weight not in ("balanced", "none"):
             raise InputError(f"class_weight '{self.class_weight}' is not known: use balanced or none.")
         for name in ("learning_rate", "batch_size", "epochs", "fixed_epochs"):
@@ -105,9 +103,7 @@ def resolve_device(device: str) -> torch.device:
 def class_weights(y: np.ndarray, n_classes: int) -> torch.Tensor:
     """Weights ``alpha_k = N / (K n_k)`` of the weighted loss, shape (n_classes,); 0 for an absent class."""
     counts = np.bincount(y, minlength=n_classes)
-    return torch.tensor(
-        np.where(counts, len(y) / (n_classes * np.maximum(counts, 1)), 0), dtype=torch.float64
-    )
+    return torch.tensor(np.where(counts, len(y) / (n_classes * np.maximum(counts, 1)), 0), dtype=torch.float64)
 
 
 def weighted_cross_entropy(logits: torch.Tensor, y: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -257,11 +253,7 @@ def logits(model: MLP, X: np.ndarray, block: int = 2048) -> torch.Tensor:
     parameter = next(model.parameters())
     with torch.no_grad():
         parts = [
-            model(
-                torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(
-                    parameter.device
-                )
-            )
+            model(torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(parameter.device))
             for i in range(0, len(X), block)
         ]
     return torch.cat(parts).cpu()
@@ -348,9 +340,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
             values["class_weight"] = "none"
         training = Training(**values)
         with seeded(seed):
-            self.model_ = MLP(
-                X.shape[1], len(self.classes_), self.hidden, self.batch_norm, self.dropout, self.residual
-            )
+            self.model_ = MLP(X.shape[1], len(self.classes_), self.hidden, self.batch_norm, self.dropout, self.residual)
         groups = None if groups is None else np.asarray(groups)
         self.history_ = fit(self.model_, X, codes, training, groups, seed, self.device, alpha)
         self.model_.double()  # a sample's probabilities must not depend on the batch it is in

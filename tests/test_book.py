@@ -101,9 +101,7 @@ def site(html):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=html)
-    ) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -249,9 +247,7 @@ def test_the_published_table_is_complete(visits):
 
 def test_method_states_the_settings_in_use():
     """The chapter's table of settings is that of the dataclasses."""
-    table = (
-        (ROOT / "book" / "method.md").read_text().partition(":name: table-settings")[2].partition(":::")[0]
-    )
+    table = (ROOT / "book" / "method.md").read_text().partition(":name: table-settings")[2].partition(":::")[0]
     stated = dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
     hidden = MLP.__init__.__defaults__[0]
     tuning = {name: getattr(Tuning(), name) for name in ("genes", "inner_folds", "trees", "rounds")}

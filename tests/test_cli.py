@@ -93,9 +93,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(gexlib, words, message, home,
 
 def own_cohort(**changes) -> AnnData:
     random = np.random.default_rng(0)
-    obs = {"status": ["cancer", "normal"] * 20, "cancer_type": ["BRCA"] * 20 + ["LUAD"] * 20} | changes.pop(
-        "obs", {}
-    )
+    obs = {"status": ["cancer", "normal"] * 20, "cancer_type": ["BRCA"] * 20 + ["LUAD"] * 20} | changes.pop("obs", {})
     X = random.normal(5, 1, (40, 6)).astype(np.float32)
     genes = changes.pop("genes", [f"g{i}" for i in range(6)])
     if changes.pop("nan", False):
@@ -146,9 +144,7 @@ def test_a_read_only_results_folder_is_named_before_anything_runs(gexlib, home, 
 
 def test_a_results_folder_that_is_a_file_is_named_before_anything_runs(gexlib, home, tmp_path):
     (tmp_path / "results").write_text("")
-    ended = gexlib(
-        "run", "pan-to-specific", *QUICK, "--out", tmp_path / "results" / "rows.parquet", GEXLIB_HOME=home
-    )
+    ended = gexlib("run", "pan-to-specific", *QUICK, "--out", tmp_path / "results" / "rows.parquet", GEXLIB_HOME=home)
     assert ended.returncode == 2 and "cannot write to" in ended.stderr.splitlines()[-1]
 
 
@@ -170,9 +166,7 @@ def test_fetch_from_a_folder_says_which_types_are_missing(gexlib, real_data, tmp
     only.mkdir(parents=True)
     for name in ("BRCA", "STAD"):
         shutil.copy(real_data / "tcga-pairs" / f"{name}.RData", only)
-    ended = gexlib(
-        "fetch", "tcga-pairs", GEXLIB_HOME=str(tmp_path / "home"), GEXLIB_DATA=str(tmp_path / "data")
-    )
+    ended = gexlib("fetch", "tcga-pairs", GEXLIB_HOME=str(tmp_path / "home"), GEXLIB_DATA=str(tmp_path / "data"))
     assert ended.returncode == 0, ended.stderr
     assert "Missing cancer types: COAD, HNSC, KIRC, KIRP, LIHC, LUAD, LUSC, PRAD, THCA" in ended.stdout
     assert "290 samples" in ended.stdout

@@ -58,9 +58,7 @@ def needed():
 
 def test_every_package_is_pinned(needed, constraints):
     # torch with CUDA brings the vendor's libraries, each pinned by torch itself
-    vendor = {
-        name for name in needed if re.match(r"(nvidia|cuda)-|triton$", name) and name != "nvidia-nccl-cu12"
-    }
+    vendor = {name for name in needed if re.match(r"(nvidia|cuda)-|triton$", name) and name != "nvidia-nccl-cu12"}
     assert not needed - vendor - set(constraints)
 
 
@@ -116,7 +114,5 @@ def test_no_path_of_one_machine():
     texts = [".ipynb", ".md", ".yml", ".csv", ".json", ".toml", ".cff", ".txt"]
     folders = ["", "book", "notebooks", "profiles", "results"]
     for path in (p for folder in folders for p in (ROOT / folder).glob("*") if p.suffix in texts):
-        found = re.search(
-            r"(?<![\w.:/])/(home|root|Users|tmp|work|mnt)/\w+", path.read_text(encoding="utf-8")
-        )
+        found = re.search(r"(?<![\w.:/])/(home|root|Users|tmp|work|mnt)/\w+", path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)} holds the path {found[0]}"

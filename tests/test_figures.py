@@ -49,9 +49,7 @@ def transfer_rows(targets=("tcga/BRCA", "tcga/LUAD", "tcga/THCA"), n_values=(25,
                 ("baseline", pd.NA, "nn_default", "", base),
                 ("zero_shot", pd.NA, "nn_default", "pan", 0.65),
             ]
-            arms += [
-                ("fine_tuned", f, "nn_default", "pan", base + gain + rng.normal(0, 0.02)) for f in frozen
-            ]
+            arms += [("fine_tuned", f, "nn_default", "pan", base + gain + rng.normal(0, 0.02)) for f in frozen]
             arms += [("classical", pd.NA, m, "", base + d) for m, d in (("lasso", 0.01), ("svm_rbf", -0.02))]
             for arm, f, method, source, value in arms:
                 rows.append(
@@ -169,9 +167,7 @@ def test_every_figure_leaves_matplotlib_as_it_was():
             assert not text.get_text() or min(contrast(text.get_color(), p) for p in ("white", "#121212")) > 3
             assert not text.get_text() or text.get_size() >= 8
         for axis in figure.axes:
-            lines = [
-                line for tick in axis.xaxis.get_major_ticks() for line in (tick.tick1line, tick.gridline)
-            ]
+            lines = [line for tick in axis.xaxis.get_major_ticks() for line in (tick.tick1line, tick.gridline)]
             assert {mpl.colors.to_hex(line.get_color()) for line in lines} <= {figures.INK}
 
 
@@ -231,9 +227,7 @@ def test_learning_curves_are_the_means_of_the_table():
 def test_class_weights_and_cohorts_get_their_own_panels():
     rows = comparison_rows(tasks=("tcga/pan",))
     figure = figures.learning_curves(pd.concat([rows, rows.assign(arm="none")]))
-    assert set(titles(figure)) == {
-        f"pan-cancer status, class weights {weights}" for weights in ("balanced", "none")
-    }
+    assert set(titles(figure)) == {f"pan-cancer status, class weights {weights}" for weights in ("balanced", "none")}
     both = pd.concat([rows, rows.assign(cohort="tcga-hypoxia", simulated=False)])
     assert "simulated-tcga:smoke (simulated), tcga-hypoxia" in words(figures.learning_curves(both))
 
@@ -392,9 +386,7 @@ def test_two_cohorts_are_never_mixed():
     figure = figures.simulation_check(pd.concat(both))
     assert titles(figure) == ["gene mean, a", "gene mean, b", "simulated / real, a", "simulated / real, b"]
     assert figure.axes[1].lines[1].get_ydata() == pytest.approx([2, 2, 2])
-    halves = [
-        comparison_rows(tasks=(t,)).assign(cohort=c) for t, c in (("tcga/pan", "a"), ("microarray/pan", "b"))
-    ]
+    halves = [comparison_rows(tasks=(t,)).assign(cohort=c) for t, c in (("tcga/pan", "a"), ("microarray/pan", "b"))]
     figure = figures.learning_curves(pd.concat(halves))
     assert sorted(titles(figure)) == ["Microarray: pan-cancer status", "TCGA: pan-cancer status"]
 

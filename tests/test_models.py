@@ -93,9 +93,7 @@ def test_default_architecture_has_no_batch_norm_and_no_dropout():
     shapes = [tuple(p.shape) for p in model.parameters()]
     widths = [7, 500, 200, 100, 50, 3]
     expected = [
-        shape
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
-        for shape in ((n_out, n_in), (n_out,))
+        shape for n_in, n_out in zip(widths[:-1], widths[1:], strict=True) for shape in ((n_out, n_in), (n_out,))
     ]
     assert shapes == expected
     assert not list(model.buffers())

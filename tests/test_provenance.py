@@ -25,9 +25,7 @@ def test_comments_and_docstrings_leave_the_fingerprint(copy):
     before = fingerprint()
     path = package / "training.py"
     text = path.read_text()
-    path.write_text(
-        "# a comment\n" + text.replace('"""Train a network in place.', '"""Train the network in place.')
-    )
+    path.write_text("# a comment\n" + text.replace('"""Train a network in place.', '"""Train the network in place.'))
     assert path.read_text() != text
     assert fingerprint() == before
 

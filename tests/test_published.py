@@ -86,9 +86,7 @@ def test_cohorts_are_known(published):
 
 
 def test_absolute_accuracies_belong_to_the_articles_own_samples(published):
-    accuracy = published["unit"].isin(["percent", "accuracy"]) & published["statement"].str.contains(
-        "ccuracy|gain"
-    )
+    accuracy = published["unit"].isin(["percent", "accuracy"]) & published["statement"].str.contains("ccuracy|gain")
     assert accuracy.sum() >= 10
     for cohorts in published.loc[accuracy & (published["type"] == "value"), "cohorts"]:
         assert set(cohorts.split(";")) <= {"article-microarray", "article-tcga"}
@@ -107,9 +105,7 @@ def test_numbers_looked_up_in_the_text(published, key, number):
 
 def test_verdicts_on_each_target_of_pan_to_specific(published):
     rows = published[published["section"] == "pan-to-specific"]
-    rows = rows[
-        rows["statement"].str.match(r"(Microarray|TCGA), [\w ]+: pre-training (helps|changes|lowers)")
-    ]
+    rows = rows[rows["statement"].str.match(r"(Microarray|TCGA), [\w ]+: pre-training (helps|changes|lowers)")]
     verdict = dict(zip(rows["id"].str.partition("/")[2], rows["type"] + " " + rows["value"], strict=True))
     expected = {
         **dict.fromkeys(HELPED, "direction up"),

@@ -103,9 +103,7 @@ def test_a_killed_run_resumes_with_only_what_is_missing(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = len([p for p in store.folder.rglob("*.json") if not p.name.startswith(".")])
-    chosen, cells = cells_of(
-        "pan-to-specific", **dict(SMALL, n=[8, 10, 12, 14, 16], frozen=[0, 1, 2, 3], repeats=3)
-    )
+    chosen, cells = cells_of("pan-to-specific", **dict(SMALL, n=[8, 10, 12, 14, 16], frozen=[0, 1, 2, 3], repeats=3))
     assert 5 <= kept < len(cells)
     run = run_cells(chosen, cells, store=store)
     assert run.computed == len(cells) - kept

@@ -123,9 +123,7 @@ def plain_loop(model, X, y, training, seed, epochs, after_epoch=lambda loss, for
     n_layers, n_classes, n = len(model.hidden), parameters[-1].shape[0], len(y)
     X, y = torch.tensor(X, dtype=torch.float64), torch.tensor(y)
     counts = torch.bincount(y, minlength=n_classes).double()
-    alpha = (
-        n / (n_classes * counts) if training.class_weight == "balanced" else torch.ones(n_classes).double()
-    )
+    alpha = n / (n_classes * counts) if training.class_weight == "balanced" else torch.ones(n_classes).double()
     matrices = [p for p in parameters if p.ndim == 2]
 
     def forward(a):
@@ -261,9 +259,7 @@ def test_early_stopping_is_that_of_a_plain_loop(patience, class_weight):
         with torch.no_grad():
             validation.append(loss_of(torch.tensor(X[held_out]), torch.tensor(y[held_out])).item())
         if validation[-1] < kept["loss"]:
-            kept.update(
-                loss=validation[-1], epoch=len(validation), weights=[p.detach().clone() for p in parameters]
-            )
+            kept.update(loss=validation[-1], epoch=len(validation), weights=[p.detach().clone() for p in parameters])
         return len(validation) - kept["epoch"] > patience
 
     model = network(6, 2, hidden=(8,))
@@ -531,9 +527,7 @@ def test_defaults_are_those_of_the_protocol():
 # -------------------------------------------------------------------------------------- MLPClassifier
 
 
-@parametrize_with_checks(
-    [MLPClassifier(hidden=(16, 8), epochs=30, fixed_epochs=20, device="cpu", random_state=0)]
-)
+@parametrize_with_checks([MLPClassifier(hidden=(16, 8), epochs=30, fixed_epochs=20, device="cpu", random_state=0)])
 def test_classifier_keeps_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -551,9 +545,7 @@ def test_classifier_is_the_network_trained_by_fit():
     assert list(classifier.classes_) == ["a", "b", "c"]
     assert classifier.history_ == history
     np.testing.assert_allclose(classifier.predict_proba(X), predict_proba(model.double(), X), rtol=1e-12)
-    assert list(classifier.predict(X)) == list(
-        classifier.classes_[classifier.predict_proba(X).argmax(axis=1)]
-    )
+    assert list(classifier.predict(X)) == list(classifier.classes_[classifier.predict_proba(X).argmax(axis=1)])
 
 
 def test_classifier_learns_what_no_linear_method_can():
@@ -575,9 +567,7 @@ def test_classifier_takes_patients():
 
 def test_classifier_works_in_a_pipeline_with_cross_validation():
     X, y = data(60)
-    pipeline = make_pipeline(
-        StandardScaler(), MLPClassifier(hidden=(4,), epochs=3, device="cpu", random_state=0)
-    )
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(hidden=(4,), epochs=3, device="cpu", random_state=0))
     assert len(cross_val_score(pipeline, X, y, groups=np.arange(60) // 2, cv=GroupKFold(3))) == 3
 
 

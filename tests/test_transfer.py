@@ -73,10 +73,9 @@ def test_freeze_refuses_layers_that_are_not_there(frozen, source):
 def test_frozen_layers_keep_all_they_hold_and_the_others_learn(frozen, n, optimiser, source):
     training = Training(optimiser, epochs=3, fixed_epochs=3, l1=1e-4, l2=1e-2)
     tuned, _ = fine_tune(source, *data(n), training, frozen)
-    kept, learned = tuned.hidden[:frozen], tuned.hidden[frozen:]
-    for number, _ in enumerate(kept):
+    for number in range(frozen):
         assert changed(source, tuned, f"hidden.{number}") == set()
-    for number, _ in enumerate(learned, start=frozen):  # linear.bias has no effect below a batch norm
+    for number in range(frozen, 3):  # linear.bias has no effect below a batch norm
         assert changed(source, tuned, f"hidden.{number}") - {"linear.bias"} == {
             "linear.weight",
             "norm.weight",
@@ -190,8 +189,8 @@ def test_unknown_network_option_is_a_sentence():
 #
 # Status is the sign of a weighted sum of genes. The source follows the target's weights ("shared"), weights
 # at a right angle to them ("unrelated"), or has cancer and normal exchanged ("flipped"). Each gain is the
-# mean over three seeds of accuracy(fine-tuned) - accuracy(baseline) on 500 samples; over other seeds the
-# single gains lie within about 0.05 of what the comments say.
+# mean over three seeds of accuracy(fine-tuned) - accuracy(baseline) on 500 samples; over other seeds
+# means of three lie within about 0.04 of what the comments say.
 
 NETWORK = {"hidden": (20, 10)}
 TRAINING = Training(learning_rate=0.02)
@@ -232,9 +231,7 @@ def gain(kind, n, frozen):
 
 def test_transfer_helps_a_small_target_that_shares_the_signal():
     assert gain("shared", 12, 0) > 0.1  # about 0.2
-    assert (
-        gain("shared", 12, 2) > 0.15
-    )  # about 0.28: with so few samples it is best to leave the source alone
+    assert gain("shared", 12, 2) > 0.15  # about 0.23: with so few samples it is best to leave the source alone
 
 
 def test_transfer_does_nothing_where_the_source_is_unrelated_and_the_target_large():
@@ -242,7 +239,7 @@ def test_transfer_does_nothing_where_the_source_is_unrelated_and_the_target_larg
 
 
 def test_transfer_hurts_where_unrelated_layers_are_frozen():
-    assert gain("unrelated", 300, 2) < -0.12  # about -0.27
+    assert gain("unrelated", 300, 2) < -0.12  # about -0.25
 
 
 def test_transfer_hurts_a_small_target_where_the_source_has_cancer_and_normal_exchanged():
@@ -250,4 +247,4 @@ def test_transfer_hurts_a_small_target_where_the_source_has_cancer_and_normal_ex
 
 
 def test_frozen_layers_of_such_a_source_help_since_the_output_layer_can_turn_them_round():
-    assert gain("flipped", 12, 2) > 0.15  # about 0.28
+    assert gain("flipped", 12, 2) > 0.15  # about 0.23

@@ -47,7 +47,7 @@ def calibrate(adata: AnnData, max_genes: int = 4000) -> dict:
         square, less sampling noise, for each of ``effect_kinds``.
         ``effect_correlation`` : for each pair of kinds, corrected for sampling noise.
         ``content_cancer``, ``content_normal`` and their shapes : spread of a class along its kind's effect,
-        learned on other patients.
+        learned on other patients, relative to the effect and times its root mean square.
 
     Raises
     ------
@@ -123,24 +123,33 @@ def compare(real: AnnData, simulated: AnnData) -> pd.DataFrame:
         statistic of one number. ``gene_mean`` and ``gene_sd`` are in log2 units of each cohort's own scale.
     """
     columns = {"real": curves(calibrate(real)), "simulated": curves(calibrate(simulated))}
-    table = pd.DataFrame(columns, dtype=float).rename_axis(["statistic", "at"])
-    return table.reset_index()
+    return pd.DataFrame(columns).rename_axis(["statistic", "at"]).reset_index()
 
 
 def curves(found: dict) -> pd.Series:
-    """Return the numbers that two cohorts of any size share, by statistic and place."""
+    """Return statistics as points that can be compared whatever the cohorts' sizes.
+
+    Parameters
+    ----------
+    found : dict
+        What `calibrate` returns.
+
+    Returns
+    -------
+    Series
+        Indexed by statistic and place, the ``at`` of `compare`. Statistics that are None are left out.
+    """
     places = {}
     for name, value in found.items():
-        if name in ("samples", "genes", "effect_kinds"):
+        if name in ("samples", "genes", "effect_kinds") or value is None:
             continue
         if not isinstance(value, list):
             places[name, np.nan] = value
         elif name in ("effect_rms", "effect_correlation"):  # as many as there are kinds, or pairs of them
-            places |= {(name, q): np.quantile(value, q) if value else None for q in (0, 0.25, 0.5, 0.75, 1)}
+            places |= {(name, q): np.quantile(value, q) for q in (0, 0.25, 0.5, 0.75, 1) if value}
         elif name == "gene_sd":
-            places |= {
-                (name, i + 1): row[SD_PROBABILITIES.tolist().index(0.5)] for i, row in enumerate(value)
-            }
+            middle = SD_PROBABILITIES.tolist().index(0.5)
+            places |= {(name, i): row[middle] for i, row in enumerate(value, 1)}
         else:
             at = np.arange(1, len(value) + 1) if name == "eigenvalues" else PROBABILITIES
             places |= {(name, place): v for place, v in zip(at, value, strict=True)}
@@ -227,10 +236,7 @@ def _tissue_variance(cells: pd.DataFrame, means: np.ndarray, study: float) -> tu
 
 
 def _content(Z: np.ndarray, obs: pd.DataFrame) -> dict:
-    """Return how far each class spreads along its kind's effect, which is learned on the other half of the patients.
-
-    Spread is relative to the effect, times the effect's root mean square: it hardly depends on the kind then.
-    """
+    """Return how far each class spreads along its kind's effect, learned on the other half of the patients."""
     rng, scores = np.random.default_rng(0), {"cancer": [], "normal": []}
     for _, rows in obs.groupby("kind"):
         if rows["status"].value_counts().reindex(list(scores), fill_value=0).min() < _LEAST_FOR_CONTENT:
@@ -238,15 +244,12 @@ def _content(Z: np.ndarray, obs: pd.DataFrame) -> dict:
         patient = pd.factorize(rows["patient"].where(rows["patient"] != "", rows.index.astype(str)))[0]
         half = rng.permutation(patient.max() + 1)[patient] % 2
         status = rows["status"].to_numpy()
-        centre = {
-            (s, h): Z[rows.index[(status == s) & (half == h)]].mean(axis=0) for s in scores for h in (0, 1)
-        }
+        centre = {(s, h): Z[rows.index[(status == s) & (half == h)]].mean(axis=0) for s in scores for h in (0, 1)}
         effect = [centre["cancer", h] - centre["normal", h] for h in (0, 1)]
         length = effect[0] @ effect[1]  # noise of the halves is independent: unbiased
         for s in scores:
-            along = [
-                (Z[rows.index[(status == s) & (half == h)]] - centre[s, h]) @ effect[1 - h] for h in (0, 1)
-            ]
+            along = [(Z[rows.index[(status == s) & (half == h)]] - centre[s, h]) @ effect[1 - h] for h in (0, 1)]
+            # Relative to the effect and times its root mean square, the spread hardly depends on the kind.
             scores[s].append(np.concatenate(along) / np.sqrt(length * Z.shape[1]))
     found = {}
     for status, parts in scores.items():

@@ -168,8 +168,7 @@ def _chosen(name: str, source: Source, only: Iterable[str] | None) -> list[str]:
     unknown = sorted(wanted - set(source.files))
     if unknown or not wanted:
         raise InputError(
-            f"cohort {name} has no file {', '.join(unknown) or 'of an empty list'}: choose from "
-            f"{', '.join(by_stem)}"
+            f"cohort {name} has no file {', '.join(unknown) or 'of an empty list'}: choose from {', '.join(by_stem)}"
         )
     return [file for file in source.files if file in wanted]
 
@@ -185,8 +184,7 @@ def _place(name: str) -> tuple[Path | None, str | None]:
     base = Path(local).expanduser().absolute()
     if not base.is_dir():
         raise InputError(
-            f"GEXLIB_DATA={given} is neither a folder nor an address that begins with http: correct it or "
-            "unset it"
+            f"GEXLIB_DATA={given} is neither a folder nor an address that begins with http: correct it or unset it"
         )
     return base / name, None
 
@@ -209,9 +207,7 @@ def _from_folder(folder: Path, source: Source, files: list[str]) -> dict[str, Pa
     return found
 
 
-def _from_network(
-    base_url: str, name: str, source: Source, files: list[str], partial: bool
-) -> dict[str, Path]:
+def _from_network(base_url: str, name: str, source: Source, files: list[str], partial: bool) -> dict[str, Path]:
     """Download the files; where ``partial``, those that the address does not have are left out."""
     import pooch
 

@@ -240,9 +240,7 @@ def _matrix(name: str, X) -> np.ndarray:
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is named as such
             return X.astype(np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"cohort {name} has a matrix that is not numeric ({error}): give it numbers only"
-        ) from error
+        raise InputError(f"cohort {name} has a matrix that is not numeric ({error}): give it numbers only") from error
 
 
 def _check_finite(name: str, X: np.ndarray, samples: "pd.Index", genes: "pd.Index") -> None:

@@ -24,7 +24,7 @@ from scipy.special import ndtri
 from gexlib.cohorts.calibrate import PROBABILITIES, SD_PROBABILITIES
 from gexlib.errors import InputError
 
-SIMULATOR = 1  # raise when the values of a simulated cohort change
+SIMULATOR = 2  # raise when the values of a simulated cohort change
 PRESETS = {  # samples, genes, tissues
     "microarray": {"smoke": (300, 200, 3), "demo": (2000, 1000, 11), "paper": (16709, 54675, 11)},
     "tcga": {"smoke": (160, 200, 2), "demo": (1500, 1000, 11), "paper": (6450, 20000, 11)},
@@ -36,12 +36,12 @@ CONTENT_FROM = "tcga-pairs"  # the only one with enough samples for the spread a
 # What follows is assumed. Samples by tissue in the article's microarrays are not known: a spread of sizes.
 # fmt: off
 TISSUES = {
-    "blood": 18, "bone marrow": 8, "brain": 12, "breast": 20, "colon": 9, "kidney": 5, "liver": 5, "lung": 12,
+    "blood": 18, "bone_marrow": 8, "brain": 12, "breast": 20, "colon": 9, "kidney": 5, "liver": 5, "lung": 12,
     "ovary": 4, "prostate": 3, "skin": 4,
 }
-# Organ, primary tumours and normals in TCGA (for LIHC none: the article had none). Those with normals come first.
+# Organ, primary tumours and normals in TCGA; those with normals first. For LIHC none: the article had none.
 PROJECTS = {
-    "BRCA": ("breast", 1094, 113), "HNSC": ("head and neck", 520, 44), "KIRC": ("kidney", 533, 72),
+    "BRCA": ("breast", 1094, 113), "HNSC": ("head_and_neck", 520, 44), "KIRC": ("kidney", 533, 72),
     "LUAD": ("lung", 516, 59), "LUSC": ("lung", 501, 51), "PRAD": ("prostate", 497, 52),
     "THCA": ("thyroid", 505, 59), "UCEC": ("uterus", 545, 35), "LGG": ("brain", 516, 0),
     "LIHC": ("liver", 371, 0), "OV": ("ovary", 422, 0),
@@ -55,7 +55,7 @@ _STUDY_SIZE, _STUDIES = 40, (3, 8)  # samples in a study; least and most studies
 _SUBTYPES = (0.5, 0.3, 0.2)
 _SUBTYPE_SHARE = 0.5  # of the variance that tumours have beyond normals
 _INTENSITIES = (2.0, 16.0)  # log2, what a scanner tells apart
-_READS_PER_TPM = 5.0  # log2: brings 20,000 genes to a sum of about a million
+_READS_PER_TPM = 5.7  # log2: brings 20,000 genes to a sum of about a million
 _LEAST_READS = -1.0  # log2: half a normalised read is none
 _BLOCK_BYTES = 64 * 2**20
 _CALIBRATION = files(__package__) / "calibration.json"
@@ -103,14 +103,8 @@ class Simulation:
             raise InputError(f"dataset `{self.dataset}` cannot be simulated: choose {' or '.join(PRESETS)}")
         for field in fields(self)[1:]:  # 1 and 1.0 must give one name
             object.__setattr__(self, field.name, field.type(getattr(self, field.name)))
-        ranges = {
-            "tissues": (1, 11),
-            "genes": (50, 10**6),
-            "seed": (0, 2**32 - 1),
-            "sharing": (0, 1),
-            "shift": (0, 10),
-        }
-        ranges["samples"] = (4 * self._cells, 10**6)
+        ranges = {"tissues": (1, 11), "genes": (50, 10**6), "samples": (4 * self._cells, 10**6)}
+        ranges |= {"seed": (0, 2**32 - 1), "sharing": (0, 1), "shift": (0, 10)}
         for field, (low, high) in ranges.items():
             if not low <= getattr(self, field) <= high:
                 raise InputError(
@@ -161,11 +155,10 @@ class Simulation:
             The name cannot be read, or a value is out of its range.
         """
         start, _, rest = name.partition(":")
-        dataset = start.removeprefix("simulated-")
-        if start not in {f"simulated-{known}" for known in PRESETS}:
-            raise InputError(
-                f"cohort {name}: begin with {' or '.join(f'simulated-{known}:' for known in PRESETS)}"
-            )
+        known = {f"simulated-{dataset}": dataset for dataset in PRESETS}
+        if start not in known:
+            raise InputError(f"cohort {name} cannot be simulated: begin with {': or '.join(known)}:")
+        dataset = known[start]
         presets, types = PRESETS[dataset], {field.name: field.type for field in fields(cls)[1:]}
         first, _, others = rest.partition(",")
         values = {}
@@ -177,12 +170,12 @@ class Simulation:
                 values[key.strip()] = types[key.strip()](text)
             except (KeyError, ValueError):
                 raise InputError(
-                    f"cohort {name}: `{part}` should be a preset ({', '.join(presets)}) in first place, or a number"
-                    f" for one of {', '.join(types)}"
+                    f"cohort {name}: `{part}` should be a preset ({', '.join(presets)}) in first place, or a"
+                    f" number for one of {', '.join(types)}"
                 ) from None
         missing = [key for key in ("samples", "genes", "tissues") if key not in values]
         if missing:
-            raise InputError(f"cohort {name}: add {', '.join(missing)}, or begin with {', '.join(presets)}")
+            raise InputError(f"cohort {name}: add {', '.join(missing)}, or begin with one of {', '.join(presets)}")
         return cls(dataset, **values)
 
 
@@ -243,7 +236,7 @@ def simulate(simulation: Simulation, X: np.ndarray | None = None) -> AnnData:
 
 @cache
 def calibration() -> dict:
-    """Return the committed statistics of real cohorts: for each its source, digest, command and statistics."""
+    """Return the committed statistics of real cohorts, each with its source, digest and command."""
     return json.loads(_CALIBRATION.read_bytes())
 
 
@@ -380,8 +373,9 @@ def _fill(X: np.ndarray, simulation: Simulation, weights, programs, sd, spread) 
             np.clip(block, *_INTENSITIES, out=block)
         else:
             block[block < _LEAST_READS] = -np.inf
-            np.log1p(np.exp2(block - _READS_PER_TPM, out=block), out=block)
-            block /= np.float32(math.log(2))
+            block -= _READS_PER_TPM
+            np.log1p(np.exp2(block, out=block), out=block)
+            block /= math.log(2)
         if isinstance(X, np.memmap):
             X.flush()
             X._mmap.madvise(MADV_DONTNEED)
@@ -432,9 +426,8 @@ def _counts(simulation: Simulation) -> dict[tuple[str, str, str], tuple[int, int
         tumours, normals = (np.array([row[i] for _, row in projects]) for i in (1, 2))
         total = max(round(_TCGA_NORMALS * simulation.samples), least * (normals > 0).sum())
         normals[normals > 0] = _allocate(total, normals[normals > 0], least)
-        counts = zip(
-            _allocate(simulation.samples - total, tumours, least).tolist(), normals.tolist(), strict=True
-        )
+        tumours = _allocate(simulation.samples - total, tumours, least)
+        counts = zip(tumours.tolist(), normals.tolist(), strict=True)
         places = [(organ, project, "patient") for project, (organ, _, _) in projects]
     return dict(zip(places, counts, strict=True))
 

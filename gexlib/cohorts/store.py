@@ -91,9 +91,7 @@ class Draft:
         try:
             uns = json.dumps(dict(adata.uns), indent=1, default=_plain)
         except TypeError as error:
-            raise InputError(
-                f"cohort {self.name} has an entry in uns that is not plain text ({error})"
-            ) from error
+            raise InputError(f"cohort {self.name} has an entry in uns that is not plain text ({error})") from error
         adata.obs.to_parquet(self.folder / "obs.parquet")
         adata.var.to_parquet(self.folder / "var.parquet")
         (self.folder / "uns.json").write_text(uns, encoding="utf-8")

@@ -71,9 +71,7 @@ def read_pairs(paths: Iterable[Path]) -> "AnnData":
     by_type = {}
     for path in map(Path, paths):
         if path.stem not in PAIRS:
-            raise InputError(
-                f"{path} is no file of tcga-pairs: give {', '.join(f'{t}.RData' for t in PAIRS)}"
-            )
+            raise InputError(f"{path} is no file of tcga-pairs: give {', '.join(f'{t}.RData' for t in PAIRS)}")
         by_type[path.stem] = path
     if not by_type:
         raise InputError("no file of tcga-pairs was given: run `gexlib fetch tcga-pairs`")
@@ -100,9 +98,7 @@ def _read_type(kind: str, path: Path) -> "pd.DataFrame":
     try:
         (table,) = rdata.read_rda(path).values()
     except Exception as error:  # a damaged file fails in the decompressor, the parser or the converter
-        raise InputError(
-            f"{path} cannot be read as one R table ({error}): delete it and fetch again"
-        ) from error
+        raise InputError(f"{path} cannot be read as one R table ({error}): delete it and fetch again") from error
     if not isinstance(table, pd.DataFrame):  # an R matrix arrives as an xarray.DataArray
         table = table.to_pandas()
     values = table.to_numpy(dtype=np.float64)
@@ -169,9 +165,7 @@ def _notes(kinds: list[str], n_genes: int) -> list[str]:
         notes.append("STAD was sequenced at other centres than the other types.")
     missing = [kind for kind in PAIRS if kind not in kinds]
     if missing:
-        notes.append(
-            f"Missing cancer types: {', '.join(missing)}; {len(kinds)} of {len(PAIRS)} were at hand."
-        )
+        notes.append(f"Missing cancer types: {', '.join(missing)}; {len(kinds)} of {len(PAIRS)} were at hand.")
         notes.append(
             f"The {n_genes:,} genes are those that the {len(kinds)} files at hand share; all eleven share "
             f"{GENES_IN_ALL_FILES:,}."

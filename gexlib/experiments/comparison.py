@@ -108,14 +108,10 @@ def cells(parameters: Parameters) -> list[Cell]:
                         for weight in p.class_weight[:1] if method == "majority" else p.class_weight:
                             own = networks if method == NETWORK else classical if method != "majority" else {}
                             axes = {"repeat": repeat, "n": n, "method": method, "class_weight": weight}
-                            found.append(
-                                Cell("comparison", {**common, **axes, **own}, cohort.uns["digest"], PROTOCOL)
-                            )
+                            found.append(Cell("comparison", {**common, **axes, **own}, cohort.uns["digest"], PROTOCOL))
     missing = [task for task in p.tasks if task not in known]
     if missing:
-        raise InputError(
-            f"tasks: '{missing[0]}' is not carried by {p.cohort}; it carries {', '.join(sorted(known))}."
-        )
+        raise InputError(f"tasks: '{missing[0]}' is not carried by {p.cohort}; it carries {', '.join(sorted(known))}.")
     # a run that stops early then has the same number of splits of every task
     return sorted(found, key=lambda cell: cell.parameters["repeat"])
 
@@ -168,12 +164,12 @@ def predict(p: dict, X: np.ndarray, train: Problem, X_test: np.ndarray, seed: in
 
 def summarise(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Table 4: each method on the full training set, with differences to the network and their tests."""
-    full = rows[(rows["full"] == True) & (rows["arm"] == rows["arm"].iloc[0])]  # noqa: E712 (a nullable column)
-    return statistics.compare_methods(full, metric, NETWORK)
+    return statistics.compare_methods(rows[rows["full"].astype(bool)], metric, NETWORK)
 
 
 def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over splits of every metric at every training size, one row a task, size, class weight and method."""
-    axes = ["cohort", "task", "arm", "n", "method"]
-    table = rows.pivot_table(index=axes, columns="metric", values="value", aggfunc="mean", observed=True)
+    """Mean over splits of every metric on the full training set, a row a task, class weight and method."""
+    axes = ["cohort", "task", "arm", "method"]
+    full = rows[rows["full"].astype(bool)]
+    table = full.pivot_table(index=axes, columns="metric", values="value", aggfunc="mean", observed=True)
     return table[[metric for metric in METRICS if metric in table]].reset_index()

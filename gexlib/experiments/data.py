@@ -151,9 +151,7 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Principal components, one row a sample, for `gexlib.figures.pca`; ``attrs["explained"]`` holds the shares."""
     found = _part(rows, "components")
     axes = ["cohort", "simulated", "sample", "status", "origin", "target"]
-    table = found[found["metric"].isin(["pc1", "pc2"])].pivot_table(
-        index=axes, columns="metric", values="value"
-    )
+    table = found[found["metric"].isin(["pc1", "pc2"])].pivot_table(index=axes, columns="metric", values="value")
     table = table.reset_index().rename(columns={"target": "site"})
     shares = found[found["metric"].isin(["explained1", "explained2"])].sort_values("metric")
     table.attrs["explained"] = {cohort: list(part["value"]) for cohort, part in shares.groupby("cohort")}

@@ -99,9 +99,7 @@ def cells(parameters: Parameters) -> list[Cell]:
     ):
         unknown = [v for v in value if v not in allowed]
         if unknown:
-            raise InputError(
-                f"{name}: '{unknown[0]}' is not known; use any of {', '.join(map(str, allowed))}."
-            )
+            raise InputError(f"{name}: '{unknown[0]}' is not known; use any of {', '.join(map(str, allowed))}.")
     tuning(vars(p))
     found, known, largest = [], set(), 0
     for name in as_list(p.cohort):
@@ -117,9 +115,7 @@ def cells(parameters: Parameters) -> list[Cell]:
                 found.append(Cell("pan_to_specific", cell, cohort.uns["digest"], PROTOCOL))
     missing = [target for target in p.targets if target not in known]
     if missing:
-        raise InputError(
-            f"targets: '{missing[0]}' is not in {p.cohort}; it has {', '.join(sorted(known)) or 'none'}."
-        )
+        raise InputError(f"targets: '{missing[0]}' is not in {p.cohort}; it has {', '.join(sorted(known)) or 'none'}.")
     for n in p.n:
         if not 4 <= n <= largest:
             raise InputError(
@@ -175,9 +171,7 @@ class Fold:
         shared = np.isin(pan.rows, own.rows) | np.isin(patients[pan.rows], list(tested))
         self.source = pan.take(np.flatnonzero(~shared))
         if len(np.unique(self.source.y)) < 2:
-            raise InputError(
-                f"target {p['target']}: without it {p['cohort']} has one class only, so no source."
-            )
+            raise InputError(f"target {p['target']}: without it {p['cohort']} has one class only, so no source.")
         self.seed = seed_of(p["seed"], p["target"], p["repeat"], p["fold"])
         self._sources: dict[tuple, tuple[MLP, StandardScaler]] = {}
 

@@ -157,9 +157,7 @@ def test_absent_from_a_mirror_is_missing(home, mirror):
 
 def test_a_mirror_without_any_is_an_error(home, mirror):
     shutil.rmtree(mirror.folder)
-    with pytest.raises(
-        InputError, match=f"none of A.txt, B.txt, C.txt at {mirror.url}/letters/.*GEXLIB_DATA"
-    ):
+    with pytest.raises(InputError, match=f"none of A.txt, B.txt, C.txt at {mirror.url}/letters/.*GEXLIB_DATA"):
         fetch.fetch("letters")
     assert cache(home) == []
 
@@ -287,9 +285,7 @@ def test_a_folder_with_the_wrong_files(home, public, tmp_path, monkeypatch):
     folder = tmp_path / "public" / "letters"
     monkeypatch.setenv("GEXLIB_DATA", str(folder.parent))
     (folder / "B.txt").write_bytes(b"other")
-    with pytest.raises(
-        InputError, match=rf"{folder}/B.txt is another file \(5 bytes\).*{public.url}/letters/B"
-    ):
+    with pytest.raises(InputError, match=rf"{folder}/B.txt is another file \(5 bytes\).*{public.url}/letters/B"):
         fetch.fetch("letters")
     (folder / "B.txt").write_bytes(PAGE)  # what a browser saves when it is not let in
     with pytest.raises(InputError, match=f"{folder}/B.txt is an HTML page"):

@@ -63,9 +63,7 @@ def test_labels_are_the_fields_of_the_barcode(pairs):
     fields = pairs.obs_names.str.split("-", expand=True).to_frame(index=False)
     obs = pairs.obs.reset_index(drop=True)
     assert (fields[0] == "TCGA").all() and pairs.obs_names.is_unique
-    assert (obs["study"] == fields[1]).all() and (
-        obs["patient"] == "TCGA-" + fields[1] + "-" + fields[2]
-    ).all()
+    assert (obs["study"] == fields[1]).all() and (obs["patient"] == "TCGA-" + fields[1] + "-" + fields[2]).all()
     assert (obs["plate"] == fields[5]).all() and (obs["centre"] == fields[6]).all()
     assert set(zip(fields[3].str[:2], obs["status"], strict=True)) == {("01", "cancer"), ("11", "normal")}
 
@@ -88,9 +86,7 @@ def test_values_are_those_of_the_files(pairs, real_data, present):
 
 def test_all_types_are_on_one_scale(pairs):
     assert pairs.X.min() == -2 and 15 < pairs.X.max() < 25
-    medians = [
-        np.median(pairs.X[pairs.obs["cancer_type"] == kind]) for kind in pairs.obs["cancer_type"].unique()
-    ]
+    medians = [np.median(pairs.X[pairs.obs["cancer_type"] == kind]) for kind in pairs.obs["cancer_type"].unique()]
     assert max(medians) - min(medians) < 1
 
 

@@ -1,0 +1,417 @@
+"""The classical methods against plain scikit-learn, SciPy and XGBoost."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import f_oneway, ttest_ind
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from xgboost import XGBClassifier
+
+from gexlib import baselines
+from gexlib.baselines import FALLBACK, GRIDS, METHODS, Tuning, inner_folds, inner_splits, scores, tune
+from gexlib.errors import InputError
+
+#: One value a hyper-parameter, none of them a library's default.
+POINT = {
+    "xgboost": {"max_depth": 3, "learning_rate": 0.2},
+    "lasso": {"estimator__C": 0.3},
+    "random_forest": {"max_features": 0.5},
+    "svm_linear": {"C": 0.05},
+    "svm_rbf": {"C": 2.0, "gamma": 0.02},
+}
+SEED = 5
+
+
+def data(n=60, genes=30, classes=2, seed=0, share=0.3, strength=2.0):
+    """Return samples in natural units with uneven classes, which differ in every third gene."""
+    random = np.random.default_rng(seed)
+    y = np.sort(np.r_[np.repeat(np.arange(classes), 4), (random.random(n - 4 * classes) < share) * (classes - 1)])
+    y = random.permutation(y)
+    effect = random.normal(size=(classes, genes)) * (np.arange(genes) % 3 == 0)
+    return 8 + 2 * random.normal(size=(n, genes)) + strength * effect[y], y
+
+
+@pytest.fixture
+def point(monkeypatch):
+    """Leave one choice in every grid."""
+    for method, values in POINT.items():
+        monkeypatch.setitem(GRIDS, method, {name: [value] for name, value in values.items()})
+
+
+def plain(method, class_weight, trees=15, rounds=12):
+    """Return the bare classifier of a method, written as a user of the library would."""
+    values = {name.split("__")[-1]: value for name, value in POINT[method].items()}
+    match method:
+        case "xgboost":
+            return XGBClassifier(n_estimators=rounds, tree_method="hist", n_jobs=1, random_state=SEED, **values)
+        case "lasso":
+            return LogisticRegression(
+                l1_ratio=1.0, solver="liblinear", class_weight=class_weight, random_state=SEED, **values
+            )
+        case "random_forest":
+            return RandomForestClassifier(n_estimators=trees, class_weight=class_weight, random_state=SEED, **values)
+    return SVC(kernel=method.removeprefix("svm_"), class_weight=class_weight, **values)
+
+
+def best_genes(X, y, k):
+    """Columns of the k genes with the largest test statistic, in the order of the columns."""
+    parts = [X[y == label] for label in np.unique(y)]
+    test = np.abs(ttest_ind(*parts, equal_var=True).statistic) if len(parts) == 2 else f_oneway(*parts).statistic
+    return np.sort(np.argsort(-test)[:k])
+
+
+def plain_scores(method, X, y, X_new, k, class_weight):
+    """Scale, rank genes, fit, score: (n, K), without gexlib."""
+    scaler = StandardScaler().fit(X)
+    genes = best_genes(scaler.transform(X), y, k)
+    X, X_new = scaler.transform(X)[:, genes], scaler.transform(X_new)[:, genes]
+    model = plain(method, class_weight)
+    if method == "xgboost":
+        counts = np.bincount(y)
+        weights = (len(y) / (len(counts) * counts))[y] if class_weight else np.ones(len(y))
+        return model.fit(X, y, sample_weight=weights).predict_proba(X_new)
+    if method == "lasso" and len(np.unique(y)) > 2:
+        of_class = [model.fit(X, y == label).predict_proba(X_new)[:, 1] for label in np.unique(y)]
+        return np.column_stack(of_class) / np.sum(of_class, axis=0)[:, None]
+    model.fit(X, y)
+    if method.startswith("svm"):
+        distance = model.decision_function(X_new)
+        return distance if distance.ndim > 1 else np.column_stack([-distance, distance])
+    return model.predict_proba(X_new)
+
+
+# ------------------------------------------------------------------------------------ the whole method
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_scaling_selection_and_its_classifier(method, class_weight, classes, point):
+    X, y = data(60, classes=classes)
+    X_new, _ = data(40, classes=classes, seed=1)
+    tuning = Tuning(genes=(7,), inner_folds=2, trees=15, rounds=12, class_weight=class_weight)
+    tuned = tune(method, X, y, tuning=tuning, seed=SEED)
+    found, probabilities = scores(tuned.pipeline, X_new)
+    other = {"balanced": "none", "none": "balanced"}[class_weight]
+    weight = {"balanced": "balanced", "none": None}
+    expected = plain_scores(method, X, y, X_new, 7, weight[class_weight])
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    assert np.abs(expected - plain_scores(method, X, y, X_new, 7, weight[other])).max() > 1e-3
+    assert found.shape == (40, classes)
+    if method.startswith("svm"):
+        assert probabilities is None
+    else:
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert (tuned.pipeline.predict(X_new) == found.argmax(axis=1)).mean() > 0.95  # ties of SVM votes
+    values = {name.split("__")[-1]: value for name, value in POINT[method].items()}
+    assert tuned.chosen == {"genes": 7, **values}
+    assert tuned.inner_folds == 2
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("k", [1, 5, 29])
+def test_genes_selected_are_those_of_the_largest_statistic(k, classes, point):
+    X, y = data(50, classes=classes, seed=3)
+    tuned = tune("svm_linear", X, y, tuning=Tuning(genes=(k,), inner_folds=2))
+    selected = tuned.pipeline.named_steps["select"].get_support(indices=True)
+    np.testing.assert_array_equal(selected, best_genes(X, y, k))
+    assert not np.array_equal(selected, np.arange(k))
+
+
+def test_lasso_solves_the_l1_problem(point):
+    """Optimality, whatever the solver: C |gradient| is 1 at weights that are not 0, at most 1 elsewhere."""
+    X, y = data(60)
+    tuned = tune("lasso", X, y, tuning=Tuning(genes=(30,), inner_folds=2))
+    weights = tuned.pipeline.named_steps["classify"].estimators_[0].coef_[0]
+    Z = tuned.pipeline[:-1].transform(X)
+    residual = y - tuned.pipeline.predict_proba(X)[:, 1]
+    alpha = len(y) / (2 * np.bincount(y))
+    gradient = POINT["lasso"]["estimator__C"] * Z.T @ (alpha[y] * residual)
+    assert 3 < (weights != 0).sum() < 27
+    np.testing.assert_allclose(gradient[weights != 0], np.sign(weights[weights != 0]), atol=0.02)
+    assert np.abs(gradient[weights == 0]).max() < 1.02
+
+
+def test_scores_do_not_depend_on_the_other_new_samples(point):
+    X, y = data(60)
+    X_new, _ = data(20, seed=1)
+    for method in METHODS:
+        pipeline = tune(method, X, y, tuning=Tuning(genes=(7,), inner_folds=2, trees=10)).pipeline
+        alone = np.vstack([scores(pipeline, X_new[[i]])[0] for i in range(20)])
+        np.testing.assert_allclose(alone, scores(pipeline, X_new)[0], rtol=1e-6, atol=1e-9)
+
+
+def test_same_seed_same_result_and_random_state_of_the_caller_left_alone(point):
+    X, y = data(60)
+    before = np.random.get_state()[1].copy()
+    tuning = Tuning(genes=(7,), inner_folds=2, trees=10)
+    for method in METHODS:
+        first, second = (scores(tune(method, X, y, tuning=tuning, seed=1).pipeline, X)[0] for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+    first, second = (scores(tune("random_forest", X, y, tuning=tuning, seed=s).pipeline, X)[0] for s in (1, 2))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(before, np.random.get_state()[1])
+
+
+# -------------------------------------------------------------------------------------------- tuning
+
+
+CHOICES = {
+    "svm_linear": {"C": [1e-4, 0.05]},
+    "lasso": {"C": [0.05, 1.0]},
+    "random_forest": {"max_features": [0.1, 0.9]},
+    "xgboost": {"max_depth": [1, 4]},
+}
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+@pytest.mark.parametrize("method", CHOICES)
+def test_inner_cross_validation_is_that_of_a_plain_loop(method, class_weight, monkeypatch):
+    ((name, values),) = CHOICES[method].items()
+    grid_name = "estimator__C" if method == "lasso" else name
+    monkeypatch.setitem(GRIDS, method, {grid_name: values})
+    tuning = Tuning(genes=(2, 20), inner_folds=3, trees=8, rounds=6, class_weight=class_weight)
+    weight = None if class_weight == "none" else "balanced"
+    score = accuracy_score if class_weight == "none" else balanced_accuracy_score
+    choices = set()
+    for seed in range(3):
+        X, y = data(45, seed=seed, strength=1.2)
+        groups = np.arange(45) // 2
+        folds = StratifiedGroupKFold(3, shuffle=True, random_state=SEED)
+        tried = {}
+        for k in (2, 20):
+            for value in values:
+                monkeypatch.setitem(
+                    POINT, method, {name: value} | ({"learning_rate": 0.3} if method == "xgboost" else {})
+                )
+                of_folds = []
+                for train, test in folds.split(X, y, groups):
+                    scaler = StandardScaler().fit(X[train])
+                    Z = scaler.transform(X)
+                    genes = best_genes(Z[train], y[train], k)
+                    model = plain(method, weight, trees=8, rounds=6)
+                    more = {}
+                    if method == "xgboost":
+                        counts = np.bincount(y)
+                        more["sample_weight"] = (45 / (2 * counts))[y[train]] if weight else None
+                    model.fit(Z[train][:, genes], y[train], **more)
+                    of_folds.append(score(y[test], model.predict(Z[test][:, genes])))
+                tried[k, value] = np.mean(of_folds)
+        tuned = tune(method, X, y, groups, tuning, SEED)
+        assert tuned.inner_score == pytest.approx(max(tried.values()), abs=1e-12)
+        assert tried[tuned.chosen["genes"], tuned.chosen[name]] == pytest.approx(max(tried.values()), abs=1e-12)
+        assert len(set(tried.values())) > 1
+        choices.add(tuple(tuned.chosen.values()))
+        assert tuned.pipeline.named_steps["select"].k == tuned.chosen["genes"]
+    assert len(choices) > 1  # so that one fixed choice would not do
+
+
+def test_grid_small_is_the_first_and_the_last_value(monkeypatch):
+    X, y = data(60)
+    monkeypatch.setitem(GRIDS, "svm_linear", {"C": [1e-9, 0.1, 1e-10]})  # only the middle one learns
+    assert tune("svm_linear", X, y, tuning=Tuning(genes=(9,), inner_folds=3)).chosen["C"] == 0.1
+    assert tune("svm_linear", X, y, tuning=Tuning(genes=(9,), inner_folds=3, grid="small")).chosen["C"] != 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_grids_and_fallbacks_are_parameters_of_the_classifier(method):
+    known = set(baselines.classifier(method, Tuning(), None, 0).get_params())
+    assert set(GRIDS[method]) == set(FALLBACK[method])
+    assert set(GRIDS[method]) <= known
+    assert all(FALLBACK[method][name] in values for name, values in GRIDS[method].items())
+
+
+def test_more_genes_than_there_are_means_all_of_them(point):
+    X, y = data(40, genes=10)
+    assert tune("svm_linear", X, y, tuning=Tuning(genes=(50, 1000), inner_folds=2)).chosen["genes"] == 10
+
+
+# ------------------------------------------------------------------------------ inner folds and groups
+
+
+def test_inner_folds_are_bounded_by_the_groups_of_the_smallest_class():
+    y = np.array([0] * 12 + [1] * 5)
+    assert inner_folds(y, np.arange(17), 10) == 5
+    assert inner_folds(y, np.arange(17), 3) == 3
+    assert inner_folds(y, np.r_[np.arange(12), [20, 20, 20, 21, 21]], 10) == 2
+    assert inner_folds(y, np.r_[np.arange(12), [20] * 5], 10) == 0
+    assert inner_folds(np.array([0, 0, 1]), np.arange(3), 10) == 0
+    assert inner_folds(y, np.arange(17), 1) == 0
+
+
+def test_inner_splits_are_stratified_and_keep_groups_together():
+    random = np.random.default_rng(0)
+    for seed in range(60):
+        y = np.sort(random.choice(3, 50, p=[0.6, 0.25, 0.15]))
+        groups = random.integers(0, 15, 50)
+        for train, test in inner_splits(y, groups, 10, seed):
+            assert sorted([*train, *test]) == list(range(50))
+            assert not set(groups[train]) & set(groups[test])
+            assert set(y[train]) == {0, 1, 2}
+
+
+def test_fewer_inner_folds_where_a_class_would_be_missing_in_training(point, monkeypatch):
+    """Grouped folds are only roughly stratified: here three folds put all of class 1 on one test side."""
+
+    class Lopsided(StratifiedGroupKFold):
+        def split(self, X, y, groups):
+            if self.n_splits == 2:
+                yield from super().split(X, y, groups)
+                return
+            for fold in range(self.n_splits):
+                test = (y == 1) if fold == 0 else (np.arange(len(y)) % self.n_splits == fold) & (y == 0)
+                yield np.flatnonzero(~test), np.flatnonzero(test)
+
+    y = np.repeat([0, 1], [30, 5])
+    assert len(inner_splits(y, np.arange(35), 3, 0)) == 3
+    monkeypatch.setattr(baselines, "StratifiedGroupKFold", Lopsided)
+    assert len(inner_splits(y, np.arange(35), 3, 0)) == 2
+    X = np.random.default_rng(0).normal(size=(35, 8))
+    assert tune("xgboost", X, y, tuning=Tuning(genes=(4,), inner_folds=3, rounds=3)).inner_folds == 2
+
+
+@pytest.mark.parametrize(
+    ("y", "groups"),
+    [([0] * 9 + [1], None), ([0] * 6 + [1] * 4, [*range(6), 9, 9, 9, 9])],
+    ids=["one sample of a class", "one patient of a class"],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_fixed_values_where_no_inner_fold_is_possible(method, y, groups):
+    X, y = np.random.default_rng(0).normal(size=(10, 20)), np.array(y)
+    groups = None if groups is None else np.array(groups)
+    tuned = tune(method, X, y, groups, Tuning(genes=(12, 4), trees=5, rounds=5))
+    values = {name.split("__")[-1]: value for name, value in FALLBACK[method].items()}
+    assert tuned.chosen == {"genes": 4, **values}
+    assert tuned.inner_folds == 0
+    assert np.isnan(tuned.inner_score)
+    fitted = tuned.pipeline.named_steps["classify"].get_params()
+    assert {name: fitted[name] for name in FALLBACK[method]} == FALLBACK[method]
+    assert tuned.pipeline.named_steps["select"].get_support().sum() == 4
+    assert scores(tuned.pipeline, X)[0].shape == (10, 2)
+
+
+def test_nothing_is_fitted_outside_the_training_folds(monkeypatch, point):
+    """The first gene names the sample: what scaler, selection and classifier see is written down."""
+    n = 48
+    X, y = data(n)
+    X[:, 0] = np.arange(n)
+    groups = np.repeat(np.arange(n // 2), 2)
+    seen = {"scaler": [], "selection": [], "classifier": []}
+
+    class Scaler(StandardScaler):
+        def fit(self, X, y=None, sample_weight=None):
+            seen["scaler"].append(frozenset(X[:, 0].astype(int)))
+            return super().fit(X, y, sample_weight)
+
+        def transform(self, X, copy=None):
+            scaled = super().transform(X, copy)
+            scaled[:, 0] = X[:, 0]  # the name goes on unscaled
+            return scaled
+
+    def statistic(X, y):
+        seen["selection"].append(frozenset(X[:, 0].astype(int)))
+        return np.r_[np.inf, np.zeros(X.shape[1] - 1)], None
+
+    class Spy(DummyClassifier):
+        def fit(self, X, y, sample_weight=None):
+            seen["classifier"].append(frozenset(X[:, 0].astype(int)))
+            return super().fit(X, y)
+
+    monkeypatch.setattr(baselines, "StandardScaler", Scaler)
+    monkeypatch.setattr(baselines, "f_classif", statistic)
+    monkeypatch.setattr(baselines, "classifier", lambda *_: Spy())
+    monkeypatch.setitem(GRIDS, "svm_linear", {"strategy": ["prior", "most_frequent"]})
+    tuned = tune("svm_linear", X, y, groups, Tuning(genes=(3, 6), inner_folds=4), SEED)
+    assert tuned.inner_folds == 4
+    allowed = {frozenset(train) for train, _ in inner_splits(y, groups, 4, SEED)}
+    for part, fits in seen.items():
+        assert len(fits) == 4 * 4 + 1, part  # two numbers of genes, two strategies, four folds; the refit
+        assert fits[-1] == frozenset(range(n))
+        assert set(fits[:-1]) == allowed
+    for train in allowed:
+        assert not {i // 2 for i in train} & {i // 2 for i in set(range(n)) - train}  # no patient on both sides
+
+
+# ------------------------------------------------------------------------------- awkward genes, errors
+
+
+def test_a_constant_gene_is_not_selected_and_a_perfect_one_is(point):
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1], 20)
+    X = random.normal(size=(40, 6))
+    X[:, 2] = 5.0
+    X[:, 4] = y
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tuned = tune("svm_linear", X, y, tuning=Tuning(genes=(1, 5), inner_folds=4))
+        pipeline = tune("svm_linear", X, y, tuning=Tuning(genes=(5,), inner_folds=4)).pipeline
+    assert tuned.inner_score == 1
+    assert list(np.flatnonzero(~pipeline.named_steps["select"].get_support())) == [2]
+    fit = tune("svm_linear", X, y, tuning=Tuning(genes=(1,), inner_folds=4)).pipeline
+    assert list(np.flatnonzero(fit.named_steps["select"].get_support())) == [4]
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+def test_inner_folds_with_one_class_give_no_warning(class_weight, point):
+    """Few patients with both statuses: a test fold may hold one class."""
+    random = np.random.default_rng(0)
+    one_class = 0
+    for seed in range(10):
+        y = np.repeat([0, 1], 4)
+        groups = random.permutation(6)[random.integers(0, 6, 8)]
+        folds = inner_splits(y, groups, 4, seed)
+        one_class += any(len(set(y[test])) == 1 for _, test in folds)
+        tuned = tune(
+            "svm_linear",
+            random.normal(size=(8, 5)),
+            y,
+            groups,
+            Tuning(genes=(3,), class_weight=class_weight),
+            seed,
+        )
+        assert 0 <= tuned.inner_score <= 1 or not folds
+    assert one_class > 0
+
+
+def test_errors_are_sentences():
+    X, y = data(20)
+    with pytest.raises(InputError, match="method 'svm' is not known: use one of xgboost, lasso"):
+        tune("svm", X, y)
+    with pytest.raises(InputError, match="grid 'tiny'"):
+        Tuning(grid="tiny")
+    with pytest.raises(InputError, match="class_weight 'inverse'"):
+        Tuning(class_weight="inverse")
+    for genes in ((), (0, 5)):
+        with pytest.raises(InputError, match="genes="):
+            Tuning(genes=genes)
+
+
+# --------------------------------------------------------------------------------------------- canary
+
+
+def test_shuffled_labels_give_chance_inside_and_outside_the_inner_folds(point):
+    """600 noisy genes, ten selected: a selection that saw the held-out samples would score about 0.9.
+
+    Ten shuffles, 60 held-out samples inside and 60 outside: a standard error of 0.02 each.
+    """
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(120, 600)), np.resize([0, 1], 120)
+    tuning = Tuning(genes=(10,), inner_folds=5)
+    inside, outside = [], []
+    for seed in range(10):
+        labels = random.permutation(y)
+        tuned = tune("svm_linear", X[:60], labels[:60], tuning=tuning, seed=seed)
+        inside.append(tuned.inner_score)
+        outside.append(np.mean(scores(tuned.pipeline, X[60:])[0].argmax(axis=1) == labels[60:]))
+    bound = 4 * np.sqrt(0.25 / 600)
+    assert abs(np.mean(inside) - 0.5) < bound
+    assert abs(np.mean(outside) - 0.5) < bound
+    X[:, :10] += 2 * y[:, None]
+    assert tune("svm_linear", X[:60], y[:60], tuning=tuning).inner_score > 0.85
