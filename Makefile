@@ -1,6 +1,6 @@
 # Everything a reader or contributor does. Each target sets up .venv itself when it is missing or stale.
 #
-#   make book [PROFILE=demo|smoke|record]     make test     make stress     make lint     make bench     make clean
+#   make book [PROFILE=demo|smoke|record]   make test   make stress   make notebooks   make lint   make bench   make clean
 #
 # Settings (as `make NAME=value` or from the environment):
 #   PYTHON       the interpreter .venv is made with, 3.11 to 3.13
@@ -11,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test stress lint bench clean
+.PHONY: help book test stress notebooks lint bench clean
 
 PROFILE ?= demo
 TORCH ?= cpu
@@ -41,6 +41,10 @@ test: $(STAMP)  ## units, notebooks against their stored outputs, the built book
 
 stress: $(STAMP)  ## long and heavy tests
 	@$(BIN)/python -m pytest -m stress tests
+
+notebooks: $(STAMP)  ## run the notebooks at smoke size and store the outputs that nbval compares
+	@home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
+	GEXLIB_HOME="$$home" $(BIN)/gexlib notebooks
 
 lint: $(STAMP)  ## ruff (lint and format) and codespell
 	@$(BIN)/ruff check .

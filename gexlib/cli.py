@@ -146,5 +146,15 @@ def book(
     say(f"Open {os.path.relpath(page)}")
 
 
+@app.command()
+def notebooks() -> None:
+    """Run the notebooks with their own defaults and store the outputs that nbval compares."""
+    from gexlib.notebook import refresh
+
+    for each in SECTIONS.values():
+        refresh(each)
+        say(f"{each.notebook}: outputs stored")
+
+
 if __name__ == "__main__":
     main()

@@ -26,6 +26,9 @@ from gexlib.runner import Run, run_cells
 PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
 
 
+QUIET = ["--log-level=ERROR"]  # of kernels: their warnings are about the machine's network
+
+
 def run(name: str, **parameters) -> Run:
     """Compute a section with these parameters, or collect what is computed already.
 
@@ -160,7 +163,7 @@ def execute(
             try:
                 papermill.execute_notebook(
                     notebook_path(chosen), temporary, parameters, kernel_name="python3", progress_bar=False,
-                    cwd=project_root(), log_output=False, extra_arguments=["--log-level=ERROR"],
+                    cwd=project_root(), log_output=False, extra_arguments=QUIET,
                 )  # fmt: skip
             except papermill.PapermillExecutionError as error:
                 failed = target.with_name(f"{chosen.notebook}.failed.ipynb")
@@ -173,11 +176,32 @@ def execute(
             book.metadata.pop("papermill", None)  # paths and times of this machine
             for cell in book.cells:
                 cell.metadata.pop("papermill", None)
+                if "injected-parameters" in cell.metadata.get("tags", []):
+                    cell.metadata["tags"].append("hide-input")  # folded on the page
             nbformat.write(book, temporary)
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     return True
+
+
+def refresh(chosen: Section) -> None:
+    """Run a section's notebook with its own defaults and store the outputs that nbval compares.
+
+    Tables, figures and dates differ between machines: their outputs are not stored.
+    """
+    import nbclient
+    import nbformat
+
+    path = notebook_path(chosen)
+    book = nbformat.read(path, 4)
+    nbclient.NotebookClient(book, kernel_name="python3", record_timing=False, extra_arguments=QUIET).execute()
+    for cell in book.cells:
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            cell.outputs = []
+    book.metadata.language_info = {"name": "python"}
+    with atomic_path(path) as temporary:
+        nbformat.write(book, temporary)
 
 
 def show(figure):

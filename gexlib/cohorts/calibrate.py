@@ -123,7 +123,8 @@ def compare(real: AnnData, simulated: AnnData) -> pd.DataFrame:
         statistic of one number. ``gene_mean`` and ``gene_sd`` are in log2 units of each cohort's own scale.
     """
     columns = {"real": curves(calibrate(real)), "simulated": curves(calibrate(simulated))}
-    return pd.DataFrame(columns).rename_axis(["statistic", "at"]).reset_index()
+    places = columns["simulated"].index.union(columns["real"].index, sort=False)  # keep the order of `calibrate`
+    return pd.DataFrame(columns, index=places).rename_axis(["statistic", "at"]).reset_index()
 
 
 def curves(found: dict) -> pd.Series:
@@ -201,10 +202,12 @@ def _effects(cells: pd.DataFrame, means: np.ndarray) -> tuple[np.ndarray, pd.Ser
 def _components(residual: np.ndarray, free: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the leading components, the variance along them, and the mean share of those left out."""
     from sklearn.utils.extmath import randomized_svd
+    from threadpoolctl import threadpool_limits
 
     rank = min(free, residual.shape[1])
     number = min(COMPONENTS, rank)
-    _, singular, components = randomized_svd(residual, number, n_iter=7, random_state=0)
+    with threadpool_limits(1):  # many thin products, in which threads wait for each other
+        _, singular, components = randomized_svd(residual, number, n_iter=7, random_state=0)
     left = 1 - (singular**2).sum() / free / residual.shape[1]
     return components, singular**2 / free, left / max(rank - number, 1)
 
