@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
@@ -287,7 +288,9 @@ def pca(scores, hue="tissue", explained=None):
     figure, axes = _grid(panels, scores, "", "", columns=2, height=3.9, sharex="row", sharey="row")
     look = {"s": 13, "alpha": 0.65, "rasterized": len(scores) > 2000}  # a vector for every sample is too much
     for axis, (_, (cohort, part, kind)) in zip(axes, panels, strict=True):
-        for points, dot in _by_group(part, hue) if kind else _by_status(part):
+        if kind:
+            _scatter_by_site(axis, part, hue, **look)
+        for points, dot in () if kind else _by_status(part):
             axis.scatter(points["pc1"], points["pc2"], **dot, **look)
         shares = [f" ({share:.1%} of variance)" for share in explained.get(cohort, ())] or ["", ""]
         axis.set_xlabel(f"First component{shares[0]}")
@@ -307,12 +310,15 @@ def _by_status(scores):
         yield points, {"label": name, "ec": ink, "fc": face, "lw": 0.8, "marker": marker}
 
 
-def _by_group(scores, hue):
-    """Yield the points of each tissue or type, and how they are drawn."""
-    colours = RC["axes.prop_cycle"].by_key()["color"]
-    for i, (name, points) in enumerate(scores.groupby(scores[hue].fillna("").replace("", "not known"))):
-        look = {"color": colours[i % len(colours)], "marker": "osv^DP<X>*p"[i % 11], "lw": 0}
-        yield points, {"label": _name(name), **look}
+def _scatter_by_site(axis, scores, hue, **look):
+    """Scatter the samples by tissue or type, each with a colour and a marker of its own."""
+    names = scores[hue].fillna("").replace("", "not known").map(_name).rename("site")
+    order, colours = sorted(names.unique()), RC["axes.prop_cycle"].by_key()["color"]
+    seaborn.scatterplot(
+        x=scores["pc1"], y=scores["pc2"], hue=names, style=names, hue_order=order, style_order=order,
+        palette=[colours[i % len(colours)] for i in range(len(order))],
+        markers=["osv^DP<X>*p"[i % 11] for i in range(len(order))], lw=0, ax=axis, **look,
+    )  # fmt: skip
 
 
 @style()
