@@ -44,6 +44,10 @@ def run(
     for each in chosen:
         parameters = values[each.name]
         cells = each.module.cells(check(each.module.Parameters, parameters, each.name))
+        if not cells:
+            raise InputError(
+                f"{each.name}: these parameters leave nothing to compute; look for an empty list or a zero."
+            )
         for note in _notes(parameters):
             say(f"{each.name}: {note}")
         left = None if until is None else max(0.0, (until - time.time()) / 60)
@@ -98,7 +102,8 @@ def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
     floating-point numbers are not bit-equal, between processors least of all. Balanced accuracy and MCC
     follow from the predictions that accuracy counts.
     """
-    axes = ["key", "method", "metric", *(c for c in ("sample", "at") if c in rows and c in record)]
+    within = ("arm", "target", "status", "origin", "sample", "at")  # what else tells the rows of one cell apart
+    axes = ["key", "method", "metric", *(c for c in within if c in rows and c in record)]
     both = rows.merge(record[[*axes, "value"]], on=axes, suffixes=("", "_record"))
     both["difference"] = (both["value"] - both["value_record"]).abs()
     one_sample = 1.0001 / both["n_test"].astype(float) if "n_test" in both else np.nan
@@ -111,12 +116,18 @@ def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
+def _apart(both: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `differences` that are beyond tolerance, or a number on one side only."""
+    gone = both["value"].isna() != both["value_record"].isna()
+    return both[gone | (both["difference"] > both["tolerance"])]
+
+
 def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
     """Say in one sentence how this run agrees with the record."""
     both = differences(rows, record) if len(rows) and len(record) else pd.DataFrame()
     if both.empty:
         return "the record holds none of these cells."
-    apart = both[both["difference"] > both["tolerance"]]
+    apart = _apart(both)
     accuracy = both.loc[both["metric"] == "accuracy", "difference"]
     largest = f", largest difference in accuracy {accuracy.max():.4f}" if len(accuracy) else ""
     cells = both["key"].nunique()
@@ -141,17 +152,20 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
         )
     with tempfile.TemporaryDirectory() as folder:
         done = run_cells(chosen, cells, jobs, store=results.Store(Path(folder)))
-    both = differences(done.rows, record)
-    apart = both[both["difference"] > both["tolerance"]]
+    wanted = record[record["key"].isin([cell.key for cell in cells])]
+    both = differences(done.rows, wanted)
+    apart, lost = _apart(both), len(wanted) - len(both)
     for row in apart.itertuples():
         print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
-    print(f"{chosen.name}: {agreement(done.rows, record)}")
-    if len(apart):
+    if lost:
+        print(f"{lost} of the {len(wanted)} recorded values of these cells did not come out again.")
+    print(f"{chosen.name}: {agreement(done.rows, wanted)}")
+    if len(apart) or lost:
         print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
     elif stamp:
         note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
         results.add_verification({**note, "cells": len(cells), "date": provenance.now()})
-    return apart.empty
+    return apart.empty and not lost
 
 
 def book(profile: str, jobs: int, out: Path | None) -> Path:

@@ -227,15 +227,12 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
     def text(value) -> str:
         if pd.isna(value):
             return "–"
-        if isinstance(value, float) and not value.is_integer():
-            return f"{value:.{digits}f}" if abs(value) >= 10**-digits or value == 0 else f"{value:.0e}"
-        return f"{int(value):,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        if float(value).is_integer():
+            return f"{int(value):,}"
+        tiny = 1e-12 < abs(value) < 10**-digits  # a p-value, say; below that it is rounding
+        return f"{value:.0e}" if tiny else f"{value:.{digits}f}"
 
     shown = frame.astype(object).map(text)
     return HTML(f'<div class="table-scroll">{shown.to_html(index=False, border=0)}</div>')
-
-
-def published(name: str) -> pd.DataFrame:
-    """Numbers and claims of the article for a section, from ``book/published.csv``."""
-    table = pd.read_csv(project_root() / "book" / "published.csv", dtype=str, keep_default_na=False)
-    return table[table["section"] == section(name).name].reset_index(drop=True)

@@ -120,6 +120,7 @@ def run_cells(
         No progress on the terminal.
     """
     store = store or Store()
+    cells = list(dict.fromkeys(cells))  # a size or a method named twice is one
     mark = provenance.fingerprint(section.experiment)
     deadline = None if budget is None else time.time() + 60 * budget
     groups: dict[str, list[Cell]] = {}

@@ -109,7 +109,11 @@ def cells(parameters: Parameters) -> list[Cell]:
         known |= set(here)
         for target in [t for t in here if t in p.targets or not p.targets]:
             own = problem(cohort, f"{platform(cohort)}/{target}", p.split)
-            smallest = min(len(train) for train, _ in folds(own, p.folds, seed_of(p.seed, target, 0)))
+            smallest = min(
+                len(train)
+                for repeat in range(p.repeats)
+                for train, _ in folds(own, p.folds, seed_of(p.seed, target, repeat))
+            )
             largest = max(largest, smallest)
             for cell in _target_cells(p, cohort.uns["name"], target, [n for n in p.n if n <= smallest]):
                 found.append(Cell("pan_to_specific", cell, cohort.uns["digest"], PROTOCOL))
@@ -165,10 +169,11 @@ class Fold:
         in_train, in_test = folds(own, p["folds"], data_seed)[p["fold"]]
         self.X = cohort.X
         self.train, self.test = own.take(in_train), own.take(in_test)
-        # no sample of the target, and no patient (or study) of a test sample, is in the source
-        patients = cohort.obs["patient"].to_numpy()
-        tested = set(patients[self.test.rows]) - {""}
-        shared = np.isin(pan.rows, own.rows) | np.isin(patients[pan.rows], list(tested))
+        # no sample of the target is in the source, nor any of a test patient (split by study: of a test study)
+        shared = np.isin(pan.rows, own.rows)
+        for label in ("patient", "study") if p["split"] == "study" else ("patient",):
+            labels = cohort.obs[label].to_numpy()
+            shared |= np.isin(labels[pan.rows], list(set(labels[self.test.rows]) - {""}))
         self.source = pan.take(np.flatnonzero(~shared))
         if len(np.unique(self.source.y)) < 2:
             raise InputError(f"target {p['target']}: without it {p['cohort']} has one class only, so no source.")
