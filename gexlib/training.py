@@ -185,12 +185,9 @@ def fit(
     -------
     history : list of dict
         One entry an epoch: ``epoch``, ``loss`` and, with early stopping, ``validation_loss`` and
-        ``best`` (true up to the epoch whose weights were kept).
-
-    Raises
-    ------
-    InputError
-        Training diverged: the weights are no longer finite.
+        ``best`` (true up to the epoch whose weights were kept). Training that diverges is a result too:
+        it ends, the last entry has ``diverged``, and the best weights are kept or, where there are none,
+        all weights become 0, so that the network predicts every class alike.
     """
     split = validation_split(y, groups, training.validation, seed)
     rows, held_out = split if split else (np.arange(len(y)), None)
@@ -226,6 +223,9 @@ def fit(
                 optimiser.step()
                 total += loss.item() * len(batch)
             history.append({"epoch": epoch, "loss": total / len(rows)})
+            if not all(p.isfinite().all() for p in weights + others):
+                history[-1]["diverged"] = True
+                break
             if held_out is None:
                 continue
             current = validation_loss(model, X[held_out], y[held_out], alpha)
@@ -238,11 +238,9 @@ def fit(
         model.load_state_dict(best[2])
         for entry in history:
             entry["best"] = entry["epoch"] <= best[1]
-    if not all(p.isfinite().all() for p in model.parameters()):
-        raise InputError(
-            f"learning_rate={training.learning_rate}: training diverged within {len(history)} epochs; "
-            "use a smaller one, and scale the genes."
-        )
+    elif "diverged" in history[-1]:
+        for tensor in model.state_dict().values():
+            tensor.zero_()
     model.eval()
     return history
 
@@ -343,6 +341,11 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
             self.model_ = MLP(X.shape[1], len(self.classes_), self.hidden, self.batch_norm, self.dropout, self.residual)
         groups = None if groups is None else np.asarray(groups)
         self.history_ = fit(self.model_, X, codes, training, groups, seed, self.device, alpha)
+        if "diverged" in self.history_[-1]:
+            raise InputError(
+                f"learning_rate={self.learning_rate}: training diverged in epoch {len(self.history_)}; "
+                "use a smaller one, and scale the genes."
+            )
         self.model_.double()  # a sample's probabilities must not depend on the batch it is in
         return self
 

@@ -87,7 +87,7 @@ def test_a_spent_budget_stops_at_the_end_of_a_cell(small, tmp_path):
 
 def test_a_killed_run_resumes_with_only_what_is_missing(tmp_path):
     """SIGKILL half-way: what was kept is whole, the rest is computed, nothing twice."""
-    code = textwrap.dedent(f"""
+    code = textwrap.dedent("""
         from tests.test_runner import SMALL, cells_of
         from gexlib.runner import run_cells
         many = dict(SMALL, n=[8, 10, 12, 14, 16], frozen=[0, 1, 2, 3], repeats=3)

@@ -509,10 +509,20 @@ def test_training_refuses_values_that_make_no_sense(values, words):
 
 
 @pytest.mark.parametrize("n", [30, 60], ids=["fixed epochs", "early stopping"])
-def test_training_that_diverges_is_an_error(n):
+def test_training_that_diverges_ends_and_leaves_a_network_that_knows_nothing(n):
     X, y = data(n)
-    with pytest.raises(InputError, match="learning_rate=1e.20: training diverged"):
-        fit(network(6, 2, hidden=(5, 5)).float(), X, y, Training(learning_rate=1e20))
+    model = network(6, 2, hidden=(5, 5)).float()
+    history = fit(model, X, y, Training(learning_rate=1e20))
+    assert history[-1]["diverged"] and len(history) < 5
+    if n == 30:
+        assert predict_proba(model, X) == pytest.approx(np.full((n, 2), 0.5))
+    assert np.isfinite(predict_proba(model, X)).all()
+
+
+def test_the_classifier_refuses_to_diverge():
+    X, y = data(30)
+    with pytest.raises(InputError, match="learning_rate=1e.20: training diverged in epoch"):
+        MLPClassifier(hidden=(5, 5), learning_rate=1e20, random_state=0).fit(X, y)
 
 
 def test_defaults_are_those_of_the_protocol():

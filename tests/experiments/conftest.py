@@ -13,6 +13,7 @@ from gexlib import baselines, training
 from gexlib.cohorts import open_cohort, store
 from gexlib.results import Cell
 
+
 @dataclass
 class Step:
     """One step: what was done, on which samples, with what else."""

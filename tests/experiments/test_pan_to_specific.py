@@ -387,9 +387,7 @@ def test_best_classical_is_chosen_by_the_inner_score_not_by_the_test_score(watch
         frame = pd.DataFrame(rows)
     value = frame.pivot_table(index="method", columns="metric", values="value")
     assert value.loc["lasso", "balanced_accuracy"] > 0.7 > value.loc["random_forest", "balanced_accuracy"]
-    pd.testing.assert_series_equal(
-        value.loc["best_classical"], value.loc["random_forest"], check_names=False
-    )
+    pd.testing.assert_series_equal(value.loc["best_classical"], value.loc["random_forest"], check_names=False)
     chosen = frame.loc[frame["method"] == "best_classical", "chosen"]
     assert set(chosen) == {"random_forest: trick=random_forest"}
 
