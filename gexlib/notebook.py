@@ -67,10 +67,10 @@ def recorded(name: str, cohorts: list[str] | None = None) -> Run:
     if cohorts is not None:
         rows = rows[rows["cohort"].isin(cohorts)].reset_index(drop=True)
         runs = [r for r in runs if set(r.get("cohorts", cohorts)) & set(cohorts)]
-    cells = sum(r.get("cells", 0) for r in runs)
+    missing = sum(r.get("cells", 0) - r.get("done", 0) for r in runs)
     done = rows["key"].nunique()
     seconds = rows.groupby("key")["seconds"].first().sum()
-    return Run(rows, max(cells, done), done, 0, {}, "record", float(seconds), runs)
+    return Run(rows, done + missing, done, 0, {}, "record", float(seconds), runs)
 
 
 def provenance_html(run: Run) -> str:
@@ -142,10 +142,12 @@ def execute(
     Raises
     ------
     InputError
-        The notebook failed; the message names the cell's error, the copy with the traceback is kept.
+        The notebook failed; the message names the cell's error, the copy with the traceback is kept. Or its
+        kernel died.
     """
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     target = folder / f"{chosen.notebook}.ipynb"
     digest = _digest(chosen, parameters, profile, keys)
@@ -170,6 +172,11 @@ def execute(
                 os.replace(temporary, failed)
                 raise InputError(
                     f"{chosen.notebook}.ipynb failed: {error.ename}: {error.evalue}; the traceback is in {failed}."
+                ) from None
+            except DeadKernelError:
+                raise InputError(
+                    f"{chosen.notebook}.ipynb failed: its kernel died, most likely for want of memory; "
+                    "close other programs or choose a smaller profile."
                 ) from None
             book = nbformat.read(temporary, 4)
             book.metadata["gexlib"] = {"digest": digest, "profile": profile}

@@ -136,9 +136,10 @@ def test_what_the_figures_draw(rows):
     assert list(likeness.columns) == ["cohort", "statistic", "at", "simulated", "real"]
     assert set(likeness["cohort"]) == set(BOTH)
     assert likeness[["statistic", "simulated", "real"]].notna().all(axis=None)  # a plain number has no `at`
-    # genes of the simulation lie where those of the real cohort do
-    means = likeness[(likeness["statistic"] == "gene_mean") & likeness["at"].between(0.2, 0.8)]
-    assert len(means) and (means["simulated"] - means["real"]).abs().max() < 1.5
+    # genes of the simulation lie where those of the real cohort do; on TCGA the unit differs (TPM and RSEM)
+    means = likeness[(likeness["statistic"] == "gene_mean") & (likeness["cohort"] == BOTH[0])]
+    means = means[means["at"].between(0.2, 0.8)]
+    assert len(means) > 5 and (means["simulated"] - means["real"]).abs().max() < 0.5
 
 
 def test_cells_of_another_cohort_of_the_same_name_are_refused():

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from gexlib.errors import InputError
 from gexlib.experiments import pan_to_specific as pan
 from gexlib.metrics import METRICS
 from gexlib.results import COLUMNS, Cell, table
+from gexlib.tasks import folds, problem, seed_of
 
 TINY = {
     "network": {"hidden": [12, 6]},
@@ -99,6 +101,22 @@ def test_the_source_is_every_other_type_without_patients_of_the_test_fold(seen):
         assert len(sources) == 2 and all(set(step.ids) == expected for step in sources)
         assert {row["n_source"] for s in members for row in s.rows} == {len(expected)}
     assert (dropped > 0) == (seen[0].cohort == "travellers")
+
+
+def test_split_by_study_a_source_shares_no_study_with_the_test_fold(watched, variant):
+    """Studies that hold samples of two types, as on microarrays: only a split by study leaves them out."""
+
+    def share(obs):
+        return obs.assign(patient="", study="site " + pd.Series(range(len(obs)), obs.index).mod(8).astype(str))
+
+    cohort = variant("sites", "simulated-tcga:smoke", share)
+    study = open_cohort(cohort).obs["study"]
+    for split, kept in (("random", False), ("study", True)):
+        parameters = replace(SMOKE, cohort=cohort, targets=["HNSC"], split=split, methods=[])
+        for members in groups(watched(pan, parameters)).values():
+            inside = {name for s in members for step in s.learning for name in step.ids}
+            apart = not set(study[sorted(inside)]) & set(study[sorted(members[0].tested)])
+            assert apart == kept
 
 
 def test_baseline_and_fine_tuned_share_samples_labels_scaler_seed_and_validation_set(seen):
@@ -332,6 +350,23 @@ def test_sizes_beyond_a_small_target_are_left_out_for_it_and_beyond_all_refused(
         pan.cells(replace(SMOKE, cohort=lopsided, n=[8], targets=["HNSC"]))
     with pytest.raises(InputError, match="n=3: "):
         pan.cells(replace(SMOKE, n=[3]))
+
+
+def test_a_size_must_fit_the_folds_of_every_repeat(variant):
+    """Patients with many samples: training folds differ in size from repeat to repeat."""
+    cohort = variant(
+        "families", "simulated-tcga:smoke",
+        lambda obs: obs.assign(patient=[f"p{i // 12}" if i % 3 == 0 else "" for i in range(len(obs))]),
+    )  # fmt: skip
+    parameters = replace(SMOKE, cohort=cohort, targets=["HNSC"], methods=[], repeats=4, n=list(range(20, 36)))
+    with pytest.raises(InputError, match="up to [0-9]+ samples") as refused:
+        pan.cells(replace(parameters, n=[100]))
+    largest = int(str(refused.value).split("up to ")[1].split()[0])
+    own = problem(open_cohort(cohort), "tcga/HNSC")
+    sides = [{len(train) for train, _ in folds(own, 2, seed_of(0, "HNSC", repeat))} for repeat in range(4)]
+    assert largest == min(map(min, sides)) < max(map(min, sides))
+    cells = pan.cells(replace(parameters, n=[largest]))
+    assert sum(len(rows) > 0 for _, group in groupby(cells, pan.group) for _, rows in pan.evaluate(list(group))) == 24
 
 
 @pytest.mark.parametrize(

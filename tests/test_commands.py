@@ -1,0 +1,293 @@
+"""Runs against the record: what counts as agreement, what `gexlib verify` finds, what is written."""
+
+import json
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gexlib import cli, commands, provenance, results
+from gexlib.errors import InputError
+from gexlib.experiments import section
+from gexlib.experiments.base import check
+from gexlib.results import Cell, read_table, record, table, verifications, write_table
+from gexlib.runner import run_cells
+
+TINY = {
+    "cohort": "simulated-tcga:smoke", "tasks": ["tcga/pan"], "methods": ["nn_default", "svm_linear", "majority"],
+    "repeats": 3, "genes": [10], "inner_folds": 2, "grid": "small", "network": {"hidden": [8]},
+    "training": {"epochs": 2, "fixed_epochs": 2},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished run of the comparison."""
+    chosen = section("comparison")
+    cells = chosen.module.cells(check(chosen.module.Parameters, TINY, "comparison"))
+    return run_cells(chosen, cells, store=results.Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder, current for this test."""
+    for name in ("notebooks", "profiles", "results"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def keep(project, rows, name="comparison-tiny") -> None:
+    write_table(rows, project / "results" / f"{name}.parquet", {"cells": rows["key"].nunique()})
+
+
+def altered(rows, change, method="nn_default", metric="accuracy", repeat=0) -> pd.DataFrame:
+    """Return the rows with one measurement altered by hand."""
+    rows = rows.copy()
+    one = (rows["method"] == method) & (rows["metric"] == metric) & (rows["repeat"] == repeat)
+    assert one.sum() == 1
+    rows.loc[one, "value"] = change(rows.loc[one, "value"].item())
+    return rows
+
+
+def same(rows, record) -> bool:
+    return commands.agreement(rows, record).startswith("agrees with the record")
+
+
+# What counts as the same
+
+
+def test_a_run_agrees_with_itself(done):
+    assert len(commands.differences(done.rows, done.rows)) == len(done.rows)
+    assert commands.agreement(done.rows, done.rows) == (
+        "agrees with the record: 9 cells compared, largest difference in accuracy 0.0000."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "agrees"),
+    [
+        ("accuracy", lambda v, n: v - 1 / n, True),
+        ("accuracy", lambda v, n: v + 1 / n, True),
+        ("accuracy", lambda v, n: v - 2 / n, False),
+        ("roc_auc", lambda v, n: v - 0.019, True),
+        ("roc_auc", lambda v, n: v - 0.021, False),
+        ("log_loss", lambda v, n: v * 1.1 + 0.01, True),
+        ("log_loss", lambda v, n: v * 1.2 + 0.03, False),
+        ("accuracy", lambda v, n: np.nan, False),
+        ("balanced_accuracy", lambda v, n: np.nan, False),
+    ],
+)
+def test_tolerances(done, metric, change, agrees):
+    n_test = done.rows["n_test"].iloc[0]
+    kept = altered(done.rows, lambda value: change(value, n_test), metric=metric)
+    assert same(done.rows, kept) == agrees
+    if not agrees:
+        assert "1 of 9 cells compared differ from the record beyond tolerance" in commands.agreement(done.rows, kept)
+
+
+def test_the_tolerance_of_accuracy_is_one_sample_of_the_test_set(done):
+    both = commands.differences(done.rows, done.rows)
+    accuracy = both[both["metric"] == "accuracy"]
+    assert accuracy["n_test"].min() > 20
+    np.testing.assert_allclose((accuracy["tolerance"] * accuracy["n_test"]).astype(float), 1, atol=1e-3)
+
+
+def test_the_largest_difference_is_told(done):
+    n_test = done.rows["n_test"].iloc[0]
+    kept = altered(done.rows, lambda value: value - 1 / n_test)
+    assert f"largest difference in accuracy {1 / n_test:.4f}." in commands.agreement(done.rows, kept)
+
+
+def test_cells_that_only_one_side_has_are_not_compared(done):
+    half = done.rows[done.rows["method"] == "majority"]
+    assert commands.agreement(half, done.rows).startswith("agrees with the record: 3 cells compared")
+    rest = done.rows[done.rows["method"] != "majority"]
+    for rows, kept in ((half, rest), (half, table([])), (table([]), half)):
+        assert commands.agreement(rows, kept) == "the record holds none of these cells."
+
+
+def test_a_cell_of_many_rows_is_compared_row_by_row():
+    """Counts a type and status, components a sample, statistics of two cohorts: one metric, many rows."""
+    chosen = section("data")
+    cells = chosen.module.cells(chosen.module.Parameters("simulated-tcga:smoke"))
+    run = run_cells(chosen, cells)
+    assert len(commands.differences(run.rows, run.rows)) == len(run.rows)
+    assert commands.agreement(run.rows, run.rows) == "agrees with the record: 3 cells compared."
+    for task in ("counts", "components", "statistics"):
+        kept = run.rows.copy()
+        row = kept.index[kept["task"] == task][3]
+        kept.loc[row, "value"] += 1
+        assert commands.agreement(run.rows, kept).startswith("1 of 3 cells compared differ")
+    for cell in cells:
+        assert same(run_cells(chosen, [cell]).rows, run.rows)
+
+
+# gexlib verify
+
+
+def verify(*words) -> int:
+    """Run `gexlib verify` in this process; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["gexlib", "verify", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return ended.value.code or 0
+
+
+def test_a_sound_record_is_verified_and_stamped(done, project, capsys):
+    keep(project, done.rows)
+    assert verify("comparison", "--sample", "9", "--jobs", "1") == 0
+    assert "agrees with the record: 9 cells compared" in capsys.readouterr().out
+    assert verifications() == []
+    assert verify("comparison", "--sample", "2", "--jobs", "1", "--stamp") == 0
+    (stamp,) = verifications()
+    assert stamp["cells"] == 2 and stamp["experiment"] == "comparison"
+    assert stamp["fingerprint"] == provenance.fingerprint("comparison")
+    assert sorted(p.name for p in (project / "results").iterdir()) == ["comparison-tiny.parquet", "verified.json"]
+
+
+def test_the_working_store_is_neither_read_nor_written(done, project, home):
+    """Verification computes: rows kept under GEXLIB_HOME would agree with themselves."""
+    keep(project, done.rows)
+    assert verify("comparison", "--sample", "1", "--jobs", "1") == 0
+    assert not (home / "store").exists()
+
+
+def test_a_record_altered_by_hand_is_found(done, project, capsys):
+    keep(project, altered(done.rows, lambda value: value - 0.2))
+    assert verify("comparison", "--sample", "9", "--jobs", "1", "--stamp") == 1
+    said = capsys.readouterr().out
+    assert said.count("differs: ") == 1 and " nn_default accuracy: recorded " in said
+    assert "1 of 9 cells compared differ" in said and "raise PROTOCOL and record again" in said
+    assert verifications() == []
+
+
+def test_the_draw_depends_on_the_seed_and_finds_only_what_it_draws(done, project, capsys):
+    keep(project, altered(done.rows, lambda value: 0.0, method="majority"))
+    found = [verify("comparison", "--sample", "1", "--seed", str(seed), "--jobs", "1") for seed in (0, 0, *range(1, 6))]
+    assert found[0] == found[1]
+    assert found == [
+        int(record("comparison")[0].drop_duplicates("key").sort_values("key").sample(1, random_state=seed)["cell"]
+            .map(lambda text: Cell.from_json(text).parameters)
+            .map(lambda p: (p["method"], p["repeat"]) == ("majority", 0)).item())
+        for seed in (0, 0, *range(1, 6))
+    ]  # fmt: skip
+
+
+def test_recorded_values_that_do_not_come_out_again_are_found(done, project, capsys):
+    more = done.rows[done.rows["metric"] == "accuracy"].assign(metric="f1")
+    keep(project, pd.concat([done.rows, more], ignore_index=True))
+    assert verify("comparison", "--sample", "9", "--jobs", "1", "--stamp") == 1
+    assert "9 of the" in capsys.readouterr().out and verifications() == []
+
+
+def test_a_record_of_another_protocol_is_refused(done, project, capsys):
+    rows = done.rows.copy()
+    rows["cell"] = [replace(Cell.from_json(text), protocol=0).json for text in rows["cell"]]
+    rows["key"] = [Cell.from_json(text).key for text in rows["cell"]]
+    keep(project, rows)
+    assert verify("comparison", "--jobs", "1") == 2
+    assert "the record was made with protocol 0, the code has 1; record the section again" in capsys.readouterr().err
+
+
+def test_a_record_of_another_cohort_is_refused(done, project, capsys):
+    rows = done.rows.copy()
+    rows["cell"] = [replace(Cell.from_json(text), cohort_digest="0123456789abcdef").json for text in rows["cell"]]
+    rows["key"] = [Cell.from_json(text).key for text in rows["cell"]]
+    keep(project, rows)
+    assert verify("comparison", "--sample", "1", "--jobs", "1") == 2
+    assert "the cell was made for 0123456789abcdef: fetch the same files" in capsys.readouterr().err
+
+
+def test_nothing_recorded_is_nothing_to_verify(project, capsys):
+    assert verify("comparison") == 2
+    assert "nothing is recorded in results/, so there is nothing to verify" in capsys.readouterr().err
+
+
+# gexlib run
+
+
+@pytest.fixture
+def profile(project):
+    (project / "profiles" / "tiny.yml").write_text(json.dumps({"comparison": TINY, "data": {"cohort": TINY["cohort"]}}))
+    return "tiny"
+
+
+def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, profile, capsys):
+    keep(project, done.rows)
+    out = project / "rows.parquet"
+    (run,) = commands.run(["comparison"], profile, ["repeats=2"], 1, None, out)
+    said = capsys.readouterr().err
+    assert run.complete and "comparison: 6 of 6 cells done" in said
+    assert "comparison: agrees with the record: 6 cells compared" in said
+    assert "Simulated data: not measurements." in said
+    rows, metadata = read_table(out)
+    assert rows.to_csv() == run.rows.to_csv()
+    assert metadata["sections"] == ["comparison"] and metadata["profile"] == "tiny"
+    assert metadata["parameters"] == {"comparison": {**TINY, "repeats": 2}}
+    assert metadata["cells"] == metadata["done"] == 6 and metadata["complete"] is True
+    assert metadata["cohorts"] == ["simulated-tcga:smoke"]
+    assert metadata["host"] == provenance.host() and metadata["versions"] == provenance.versions()
+
+
+def test_a_budget_of_zero_is_told_and_what_is_there_is_written(project, profile, home, capsys):
+    commands.run(["comparison"], profile, ["repeats=1"], 1, None, None)
+    out = project / "rows.parquet"
+    (run,) = commands.run(["comparison"], profile, [], 1, 0, out)
+    assert (run.done, run.cells, run.computed) == (3, 9, 0)
+    assert "the budget is spent; the same command goes on from here" in capsys.readouterr().err
+    assert read_table(out)[1]["complete"] is False
+
+
+def test_a_size_named_twice_is_one(project, profile, capsys):
+    (run,) = commands.run(["comparison"], profile, ["n=[20, 20]", "methods=[majority]", "repeats=1"], 1, None, None)
+    assert run.complete and run.cells == 2
+    assert not run.rows.duplicated(["key", "metric"]).any()
+    assert "the budget is spent" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["repeats=0", "methods=[]", "class_weight=[]"])
+def test_parameters_that_leave_nothing_to_compute_are_refused(project, profile, change):
+    with pytest.raises(InputError, match="comparison: these parameters leave nothing to compute"):
+        commands.run(["comparison"], profile, [change], 1, None, None)
+
+
+def test_sections_go_into_one_table(project, profile):
+    out = project / "rows.csv"
+    commands.run(["data", "comparison"], profile, ["cohort=simulated-tcga:smoke"], 1, 0, out)
+    with pytest.raises(InputError, match="data: parameter 'repeats' is not known"):
+        commands.run(["data", "comparison"], profile, ["repeats=1"], 1, 0, None)
+    runs = commands.run(["data", "comparison"], profile, [], 1, None, out)
+    rows = pd.read_csv(out, low_memory=False)
+    assert len(rows) == sum(len(run.rows) for run in runs)
+    assert list(rows["experiment"].unique()) == ["data", "comparison"]
+
+
+# gexlib book
+
+
+def test_a_book_that_does_not_build_prints_what_jupyter_book_says(tmp_path, monkeypatch, capsys):
+    said = SimpleNamespace(returncode=1, stdout="", stderr="intro.md: WARNING: no such image")
+    monkeypatch.setattr(commands.subprocess, "run", lambda *args, **kwargs: said)
+    with pytest.raises(InputError, match="the book was not built; the messages above say which page to mend"):
+        commands.render(tmp_path)
+    assert "no such image" in capsys.readouterr().err
+
+
+def test_a_missing_jupyter_book_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(InputError, match=r"pip install 'gexlib\[book\]'"):
+        commands.render(tmp_path)
+
+
+def test_a_book_elsewhere_starts_from_a_copy_without_old_notebooks(project, tmp_path):
+    (project / "book" / "executed").mkdir(parents=True)
+    for name in ("book/intro.md", "book/executed/01_data.ipynb", "_config.yml", "_toc.yml"):
+        (project / name).write_text(name)
+    out = commands._staged(tmp_path / "out")
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert found == ["_config.yml", "_toc.yml", "book/intro.md"]

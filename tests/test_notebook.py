@@ -1,0 +1,319 @@
+"""What pages show: where rows come from, tables, and notebooks executed only when something changed."""
+
+import json
+import os
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from gexlib import cli, notebook, provenance, results
+from gexlib.errors import InputError
+from gexlib.experiments import section
+from gexlib.results import Cell, table, write_table
+from gexlib.runner import Run
+
+
+def rows_of(cohort="tcga-pairs", digest="00aa11bb22cc33dd", repeats=2, seed=7, **columns) -> pd.DataFrame:
+    """Rows of majority votes as a record holds them."""
+    rows = []
+    for repeat in range(repeats):
+        values = {"cohort": cohort, "task": "tcga/pan", "method": "majority", "repeat": repeat, "seed": seed}
+        cell = Cell("comparison", values, digest, 1)
+        rows += [
+            {
+                "experiment": "comparison", "cohort": cohort, "cohort_digest": digest, "simulated": False, "n": 40,
+                "task": "tcga/pan", "method": "majority", "arm": "balanced", "repeat": repeat, "full": True,
+                "split": "patient", "metric": metric, "value": 0.5, "n_test": 10, "protocol": 1, "cell": cell.json,
+                "key": cell.key, "fingerprint": provenance.fingerprint("comparison"), "commit": "abcdef1234",
+                "dirty": False, "seconds": 90.0, "date": f"2026-11-{20 + repeat}T10:00:00Z", "versions": "v", **columns,
+            }
+            for metric in ("accuracy", "roc_auc")
+        ]  # fmt: skip
+    return table(rows)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder, current for this test."""
+    for name in ("notebooks", "profiles", "results"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def keep(project, name, rows, **metadata) -> None:
+    known = dict.fromkeys(("cells", "done"), rows["key"].nunique()) | {"cohorts": sorted(rows["cohort"].unique())}
+    write_table(rows, project / "results" / f"comparison-{name}.parquet", known | metadata)
+
+
+def text_of(html: str) -> str:
+    return re.sub("<[^>]+>", "", html)
+
+
+# The strip that says where numbers come from
+
+
+def test_the_strip_names_cohort_profile_seed_commit_date_and_cells():
+    run = Run(rows_of(), cells=2, done=2, computed=0, profile="demo", seconds=180)
+    shown = text_of(notebook.provenance_html(run))
+    assert shown == (
+        "cohort tcga-pairs (00aa11bb22cc33dd) · profile demo · seed 7 · commit abcdef1234 · "
+        "date 2026-11-20 to 2026-11-21 · cells 2 of 2 · computing time 3.0 min on one core"
+    )
+    assert run._repr_html_() == notebook.provenance_html(run)
+
+
+def test_the_strip_says_what_is_incomplete_changed_or_several():
+    rows = pd.concat([rows_of(), rows_of("simulated-tcga:demo", "ffee", seed=3, dirty=True)], ignore_index=True)
+    shown = text_of(notebook.provenance_html(Run(rows, cells=9, done=4, computed=0)))
+    for words in (
+        "cohort simulated-tcga:demo (ffee), tcga-pairs (00aa11bb22cc33dd)", "seed 3, 7", "cells 4 of 9 (incomplete)",
+        "commit abcdef1234, abcdef1234 + changes",
+    ):  # fmt: skip
+        assert words in shown
+    assert "incomplete" not in notebook.provenance_html(Run(rows, cells=4, done=4, computed=0))
+
+
+def test_names_are_escaped_in_the_strip_and_the_banner():
+    run = Run(rows_of(cohort="<b>own</b>"), cells=2, done=2, computed=0)
+    assert "&lt;b&gt;own" in notebook.provenance_html(run) and "<b>own" not in notebook.provenance_html(run)
+    assert "<i>" not in notebook.banner("simulated-<i>").data
+
+
+def test_an_empty_run_says_so():
+    assert "Nothing is recorded here yet." in notebook.provenance_html(Run(table([]), 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("cohort", "named"),
+    [
+        ("tcga-pairs", None),
+        (["tcga-pairs"], None),
+        ("simulated-tcga:demo", ["simulated-tcga:demo"]),
+        (["tcga-pairs", "simulated-tcga:demo"], ["simulated-tcga:demo"]),
+        (["simulated-microarray:demo", "simulated-tcga:demo"], ["simulated-microarray:demo", "simulated-tcga:demo"]),
+    ],
+)
+def test_the_banner_names_simulated_cohorts_and_is_absent_without(cohort, named):
+    shown = notebook.banner(cohort)
+    if named is None:
+        assert shown is None
+    else:
+        assert re.findall("<code>(.*?)</code>", shown.data) == named
+        assert 'class="simulated"' in shown.data and "describes no patient" in shown.data
+
+
+# The record
+
+
+def test_nothing_recorded_is_an_empty_run(project):
+    run = notebook.recorded("comparison")
+    assert (run.cells, run.done, run.complete, run.profile) == (0, 0, True, "record")
+    assert "Nothing is recorded" in run._repr_html_()
+
+
+def test_recorded_rows_come_with_their_counts_and_standing(project):
+    keep(project, "one", rows_of())
+    run = notebook.recorded("comparison")
+    assert (run.cells, run.done, run.seconds) == (2, 2, 180.0) and run.complete
+    assert [r["file"] for r in run.recorded] == ["comparison-one.parquet"]
+    assert "code as recorded" in text_of(run._repr_html_()) and "profile record" in text_of(run._repr_html_())
+
+
+def test_an_incomplete_record_says_so(project):
+    keep(project, "one", rows_of(), cells=5)
+    run = notebook.recorded("comparison")
+    assert not run.complete and "cells 2 of 5 (incomplete)" in text_of(run._repr_html_())
+
+
+def test_a_record_is_narrowed_to_cohorts(project):
+    keep(project, "pairs", rows_of())
+    keep(project, "simulated", rows_of("simulated-tcga:demo", "ffee", repeats=3))
+    assert notebook.recorded("comparison").done == 5
+    run = notebook.recorded("comparison", ["tcga-pairs"])
+    assert set(run.rows["cohort"]) == {"tcga-pairs"} and (run.done, run.cells) == (2, 2)
+    assert [r["file"] for r in run.recorded] == ["comparison-pairs.parquet"]
+    assert notebook.recorded("comparison", ["nowhere"]).done == 0
+
+
+def test_one_cohort_of_a_complete_file_of_two_is_complete(project):
+    both = pd.concat([rows_of(), rows_of("simulated-tcga:demo", "ffee", repeats=3)], ignore_index=True)
+    keep(project, "both", both)
+    run = notebook.recorded("comparison", ["tcga-pairs"])
+    assert (run.done, run.cells) == (2, 2) and run.complete
+    keep(project, "both", both, cells=8)
+    assert not notebook.recorded("comparison", ["tcga-pairs"]).complete
+
+
+def test_code_changed_since_is_told_with_the_last_verification(project):
+    keep(project, "one", rows_of(fingerprint="000000000000"))
+    assert "code changed since and not yet verified" in text_of(notebook.recorded("comparison")._repr_html_())
+    current = provenance.fingerprint("comparison")
+    for mark, cells in (("111111111111", 9), (current, 20), (current, 25)):
+        stamp = {"experiment": "comparison", "fingerprint": mark, "cells": cells, "date": "2026-11-22T09:00:00Z"}
+        results.add_verification(stamp)
+    shown = text_of(notebook.recorded("comparison")._repr_html_())
+    assert "changed since; 25 random cells computed again on 2026-11-22 agree" in shown
+
+
+def test_a_notebook_collects_the_record_when_told_so(project, monkeypatch):
+    keep(project, "one", rows_of())
+    monkeypatch.setenv(notebook.FROM_RECORD, "1")
+    monkeypatch.setenv(notebook.PROFILE, "record")
+    run = notebook.run("comparison", cohort="tcga-pairs", repeats=10)
+    assert run.done == 2 and run.computed == 0 and run.profile == "record"
+    assert run.parameters == {"cohort": "tcga-pairs", "repeats": 10}
+
+
+def test_a_notebook_computes_or_collects_as_the_settings_say(home, monkeypatch):
+    parameters = {"cohort": "simulated-tcga:smoke", "methods": ["majority"], "repeats": 2}
+    monkeypatch.setenv(notebook.BUDGET, "0")
+    assert notebook.run("comparison", **parameters).done == 0
+    monkeypatch.delenv(notebook.BUDGET)
+    run = notebook.run("comparison", **parameters)
+    assert (run.done, run.computed, run.profile, run.parameters) == (4, 4, "none", parameters)
+    monkeypatch.setenv(notebook.BUDGET, "0")
+    assert notebook.run("comparison", **parameters).done == 4
+    with pytest.raises(InputError, match="comparison: parameter 'banana' is not known"):
+        notebook.run("comparison", banana=1)
+
+
+# Tables for readers
+
+
+def cells_of(shown) -> list[list[str]]:
+    rows = re.findall("<tr.*?>(.*?)</tr>", shown.data, re.DOTALL)
+    return [re.findall("<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+
+
+def test_tables_choose_rename_round_and_mark_gaps():
+    frame = pd.DataFrame(
+        {
+            "name": ["a<b", None], "n": pd.array([12345, None], "Int64"), "p": [2.5e-9, 0.25], "left": [1, 2],
+            "d": [-0.12345, np.nan], "yes": [True, False],
+        }
+    )  # fmt: skip
+    shown = notebook.tabulate(frame, {"n": "samples", "name": "name", "p": "p", "d": "difference", "yes": "yes"})
+    head, first, second = cells_of(shown)
+    assert head == ["samples", "name", "p", "difference", "yes"]
+    assert first == ["12,345", "a&lt;b", "2e-09", "-0.123", "True"] or first[2] == "3e-09"
+    assert second == ["–", "–", "0.250", "–", "False"]
+    assert 'class="table-scroll"' in shown.data
+    assert cells_of(notebook.tabulate(frame, {"d": "d"}, digits=1))[1] == ["-0.1"]
+    assert len(cells_of(notebook.tabulate(frame))[0]) == 6
+
+
+def test_a_figure_is_drawn_the_same_twice():
+    import matplotlib
+
+    matplotlib.use("Agg", force=True)
+    from matplotlib.figure import Figure
+
+    def draw():
+        figure = Figure()
+        figure.subplots().plot([0, 1], [1, 0])
+        return notebook.show(figure).data
+
+    assert draw() == draw() and "<svg" in draw() and "<dc:date>" not in draw()
+
+
+# Notebooks executed by papermill
+
+PAGE = [
+    ("parameters", "cohort = 'none'"),
+    ("", "import os\nprint(cohort, os.environ['GEXLIB_PROFILE'], os.environ['GEXLIB_BUDGET'])"),
+]
+
+
+def write(project, name="01_data", cells=PAGE):
+    book = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python"}})
+    for tag, source in cells:
+        book.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": [tag] if tag else []}))
+    nbformat.write(book, project / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def papermill(monkeypatch):
+    """Papermill that copies instead of running a kernel, and counts."""
+    import papermill
+
+    calls = []
+
+    def copy(source, target, parameters, **settings):
+        calls.append({"parameters": parameters, **settings, "profile": os.environ.get(notebook.PROFILE)})
+        shutil.copy(source, target)
+
+    monkeypatch.setattr(papermill, "execute_notebook", copy)
+    return calls
+
+
+def execute(project, parameters=None, profile="demo", keys=("k1",), **settings) -> bool:
+    values = {"cohort": "tcga-pairs"} if parameters is None else parameters
+    return notebook.execute(section("data"), values, profile, list(keys), project / "executed", **settings)
+
+
+def test_an_unchanged_notebook_is_used_again_and_a_changed_one_is_run(project, papermill, monkeypatch):
+    write(project)
+    assert execute(project) and not execute(project) and not execute(project, keys=["k1"])
+    for change in ({"parameters": {"cohort": "own"}}, {"profile": "smoke"}, {"keys": ["k1", "k2"]}):
+        assert execute(project, **change) and not execute(project, **change), change
+    execute(project)
+    write(project, cells=[*PAGE, ("", "print(1)")])
+    assert execute(project) and not execute(project)
+    keep(project, "one", rows_of())
+    assert execute(project) and not execute(project), "the record changed, the page shows it"
+    (project / "executed" / "01_data.ipynb").write_text("{ torn")
+    assert execute(project) and not execute(project)
+    monkeypatch.setattr(provenance, "commit", lambda: ("1234567890", False))
+    assert execute(project) and not execute(project)
+    assert len(papermill) == 1 + 3 + 1 + 1 + 1 + 1 + 1
+
+
+def test_settings_hold_while_the_notebook_runs_and_not_after(project, papermill, monkeypatch):
+    monkeypatch.setenv(notebook.BUDGET, "5")
+    monkeypatch.delenv(notebook.PROFILE, raising=False)
+    write(project)
+    execute(project, profile="smoke")
+    assert papermill[0]["profile"] == "smoke" and papermill[0]["parameters"] == {"cohort": "tcga-pairs"}
+    assert os.environ[notebook.BUDGET] == "5" and notebook.PROFILE not in os.environ
+
+
+# zmq and the client's event loop leave sockets for the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::pytest.PytestWarning")
+class TestWithAKernel:
+    def test_parameters_reach_the_notebook_and_no_path_stays_in_it(self, project):
+        write(project)
+        assert execute(project, {"cohort": "own"}, profile="smoke")
+        book = nbformat.read(project / "executed" / "01_data.ipynb", 4)
+        printed = [output.text for cell in book.cells for output in cell.get("outputs", [])]
+        assert printed == ["own smoke 0\n"]
+        assert "papermill" not in json.dumps(book) and str(project) not in json.dumps(book)
+        injected = next(cell for cell in book.cells if "injected-parameters" in cell.metadata["tags"])
+        assert "hide-input" in injected.metadata["tags"]
+        assert not execute(project, {"cohort": "own"}, profile="smoke")
+
+    def test_a_failing_notebook_is_one_sentence_and_its_copy_is_kept(self, project, capsys, monkeypatch):
+        write(project, cells=[*PAGE, ("", "raise ValueError('no such gene')")])
+        monkeypatch.setattr(cli, "app", lambda: execute(project))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and said.count("\n") == 1
+        assert "01_data.ipynb failed: ValueError: no such gene; the traceback is in " in said
+        assert [p.name for p in (project / "executed").iterdir()] == ["01_data.failed.ipynb"]
+        assert notebook.FROM_RECORD not in os.environ
+
+    def test_a_kernel_that_dies_is_one_sentence(self, project):
+        write(project, cells=[*PAGE, ("", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")])
+        with pytest.raises(InputError, match="01_data.ipynb failed: its kernel died"):
+            execute(project)
+        assert not (project / "executed" / "01_data.ipynb").exists()
+
+
+def test_every_section_has_its_notebook():
+    for name in ("data", "comparison", "pan-to-specific"):
+        assert notebook.notebook_path(section(name)).is_file()
