@@ -181,8 +181,8 @@ def test_training_from_scratch_is_a_new_network_and_fit():
 
 
 def test_unknown_network_option_is_a_sentence():
-    with pytest.raises(InputError, match="hiden"):
-        new_network(GENES, 2, {"hiden": (5,)})
+    with pytest.raises(InputError, match="hid_den"):
+        new_network(GENES, 2, {"hid_den": (5,)})
 
 
 # --------------------------------------------------------------------------------------- known answers
