@@ -39,8 +39,8 @@ test: $(STAMP)  ## units, notebooks against their stored outputs, the built book
 	GEXLIB_HOME="$$home" $(BIN)/python -m pytest -n 2 --dist loadscope \
 		--nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 tests notebooks
 
-stress: $(STAMP)  ## long and heavy tests
-	@$(BIN)/python -m pytest -m stress tests
+stress: $(STAMP)  ## long and heavy tests; the summary goes to tests/STRESS.md
+	@STRESS_REPORT=tests/STRESS.md $(BIN)/python -m pytest -m stress tests
 
 notebooks: $(STAMP)  ## run the notebooks at smoke size and store the outputs that nbval compares
 	@home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \

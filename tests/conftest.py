@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# One thread a process, before numpy and torch are imported: two pytest workers share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -263,8 +263,8 @@ def test_a_task_of_one_of_two_cohorts_is_enough():
 # The canary, and that it can die
 
 HONEST = {
-    "tasks": ["microarray/pan"], "methods": ["nn_default", "lasso"], "repeats": 8, "genes": [20],
-    "inner_folds": 3, "grid": "small", "network": {"hidden": [32]}, "training": {"epochs": 40},
+    "tasks": ["microarray/pan"], "methods": ["nn_default", "lasso"], "repeats": 6, "genes": [20],
+    "inner_folds": 2, "grid": "small", "network": {"hidden": [32]}, "training": {"epochs": 20},
 }  # fmt: skip
 
 
