@@ -153,7 +153,7 @@ def test_code_changed_since_is_told_with_the_last_verification(project):
     keep(project, "one", rows_of(fingerprint="000000000000"))
     assert "code changed since and not yet verified" in text_of(notebook.recorded("comparison")._repr_html_())
     current = provenance.fingerprint("comparison")
-    for mark, cells in (("111111111111", 9), (current, 20), (current, 25)):
+    for mark, cells in ((current, 20), (current, 25), ("111111111111", 9)):
         stamp = {"experiment": "comparison", "fingerprint": mark, "cells": cells, "date": "2026-11-22T09:00:00Z"}
         results.add_verification(stamp)
     shown = text_of(notebook.recorded("comparison")._repr_html_())
