@@ -3,7 +3,7 @@
 import pytest
 
 from gexlib import notebook
-from gexlib.experiments import SECTIONS, pan_to_specific
+from gexlib.experiments import SECTIONS, comparison, pan_to_specific
 from gexlib.results import COLUMNS, Cell
 from gexlib.statistics import compare_arms
 
@@ -62,3 +62,32 @@ def test_the_lines_of_the_figures_hold_every_target(transfer):
     lines = pan_to_specific.main_lines(transfer)
     assert set(lines["target"]) == {*HELPED, *UNCHANGED, "STAD"}
     assert set(lines["arm"]) == {"baseline", "fine_tuned", "zero_shot", "classical"}
+
+
+@pytest.fixture(scope="module")
+def methods():
+    rows = notebook.recorded("comparison").rows
+    return rows[rows["method"] != "majority"]
+
+
+@pytest.mark.parametrize("task", ["tcga/pan", "tcga/type"])
+def test_no_method_differs_from_the_network_after_adjustment(methods, task):
+    table = comparison.summarise(methods[methods["task"] == task])
+    others = table[table["method"] != comparison.NETWORK]
+    assert len(others) == 5 and (others["p_bh"] > 0.05).all()
+
+
+def test_the_network_is_not_first_and_lasso_not_last(methods):
+    table = comparison.summarise(methods)
+    for task, place in {"tcga/pan": (2, 5), "tcga/type": (5, 6)}.items():
+        part = table[table["task"] == task].sort_values("mean", ascending=False)
+        order = list(part["method"])
+        assert place[0] <= order.index(comparison.NETWORK) + 1 <= place[1]
+        assert order[-1] != "lasso"
+    assert {order[0], order[1]} == {"svm_linear", "lasso"}  # of type: the linear methods lead
+
+
+def test_at_fifty_samples_xgboost_falls_off(methods):
+    small = methods[(methods["n"] == 50) & (methods["metric"] == "accuracy")]
+    means = small.groupby(["task", "method"])["value"].mean().unstack()
+    assert (means.idxmin(axis=1) == "xgboost").all()
