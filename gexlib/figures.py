@@ -406,6 +406,7 @@ def learning_curves(rows, metric="accuracy", unit="repeat"):
         Bars are 95 % t intervals of the mean over the units, "repeat" or "fold". Long ones leave the panel.
     """
     rows = _need(rows, ["task", "method", "metric"], "learning curves")
+    rows = rows[rows["method"] != "majority"]  # given in the tables: its line would squeeze the others
     table = summarise(rows, metric, ["task", "cohort", "split", "arm", "n", "method"], unit)
     panels = _panels(table, ["task", "cohort", "split", "arm"])
     label = METRIC_LABELS.get(metric, metric)

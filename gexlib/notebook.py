@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import os
+from numbers import Number
 from pathlib import Path
 
 import pandas as pd
@@ -231,15 +232,20 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
 
     frame = frame[list(columns)].rename(columns=columns) if columns else frame
 
-    def text(value) -> str:
-        if pd.isna(value):
-            return "–"
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return str(value)
-        if float(value).is_integer():
-            return f"{int(value):,}"
-        tiny = 1e-12 < abs(value) < 10**-digits  # a p-value, say; below that it is rounding
-        return f"{value:.0e}" if tiny else f"{value:.{digits}f}"
+    def texts(column: pd.Series) -> list[str]:
+        whole = pd.api.types.is_integer_dtype(column)
+        p_value = str(column.name).startswith("p (")
 
-    shown = frame.astype(object).map(text)
+        def text(value) -> str:
+            if pd.isna(value):
+                return "–"
+            if isinstance(value, bool) or not isinstance(value, Number):
+                return str(value)
+            if p_value and value < 10**-digits:
+                return f"< {10**-digits:g}"
+            return f"{value:,}" if whole else f"{value:.{digits}f}"
+
+        return [text(value) for value in column]
+
+    shown = pd.DataFrame({name: texts(frame[name]) for name in frame})
     return HTML(f'<div class="table-scroll">{shown.to_html(index=False, border=0)}</div>')

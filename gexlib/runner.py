@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 
 import joblib
 import pandas as pd
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from gexlib import provenance
+from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, Section
 from gexlib.results import Cell, Store, table
 
@@ -118,6 +120,11 @@ def run_cells(
         The working store; default: the one under ``GEXLIB_HOME``.
     quiet : bool
         No progress on the terminal.
+
+    Raises
+    ------
+    InputError
+        The system killed a worker.
     """
     store = store or Store()
     cells = list(dict.fromkeys(cells))  # a size or a method named twice is one
@@ -141,9 +148,15 @@ def run_cells(
             total=len(cells), initial=len(cells) - missing, desc=section.name, unit="cell", file=sys.stderr,
             disable=quiet or not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,
         ) as bar:  # fmt: skip
-            for done in parallel(work):
-                computed += done
-                bar.update(done)
+            try:
+                for done in parallel(work):
+                    computed += done
+                    bar.update(done)
+            except TerminatedWorkerError:
+                raise InputError(
+                    f"{section.name}: a worker process was killed, most likely for want of memory; what was done is "
+                    f"kept: run the same command with fewer than {jobs} jobs (--jobs) and it goes on from there."
+                ) from None
     rows = [row for cell in cells for row in store.read(cell, mark) or []]
     seconds = {row["key"]: row["seconds"] for row in rows}
     return Run(table(rows), len(cells), len(seconds), computed, seconds=sum(seconds.values()))

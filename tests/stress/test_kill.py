@@ -108,3 +108,27 @@ def test_killed_runs_resume(tmp_path, record_property):
     record_property("cells written after a kill", f"{max(after)} at most")
     record_property("workers at rest after", f"{max(rest):.0f} s at most")
     record_property("unfinished files left", len(left))
+
+
+def test_a_killed_worker_is_one_sentence(tmp_path, record_property):
+    """One worker killed, as the system does when memory runs out: one sentence, exit code 2; the run goes on later."""
+    environment = {**os.environ, "GEXLIB_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "gexlib.cli", *WORDS]
+    store = Store(tmp_path / "home" / "store")
+    driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    until = time.time() + 300
+    while len(kept(store)) < 10 and driver.poll() is None and time.time() < until:
+        time.sleep(0.01)
+    workers = psutil.Process(driver.pid).children(recursive=True)
+    next(worker for worker in workers if "popen_loky_posix" in " ".join(worker.cmdline())).kill()
+    begun = time.time()
+    _, said = driver.communicate(timeout=60)
+    record_property("ended after", f"{time.time() - begun:.1f} s")
+    assert driver.returncode == 2 and "Traceback" not in said, said
+    assert said.splitlines()[-1].startswith(
+        "gexlib: pan-to-specific: a worker process was killed, most likely for want"
+    )
+    assert not psutil.wait_procs(workers, timeout=30)[1], "the other worker goes on"
+    done = len(kept(store))
+    ended = subprocess.run([*command, "--budget", "0"], env=environment, capture_output=True, text=True, timeout=120)
+    assert f"{done} of {CELLS} cells done, 0 now" in ended.stderr
