@@ -45,7 +45,7 @@ def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "statement": table["statement"],
-            "article": (table["value"] + " " + table["unit"]).str.strip(),
+            "article": (table["value"] + " " + table["unit"]).str.strip().where(table["value"] != "", table["type"]),
             "here": [text or "needs other samples" for text in here],
             "where": table["where"],
         }
