@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +40,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on after Ctrl-C, and end with exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("gexlib: stopped; what was done is kept, the same command goes on from there.")
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
     try:
@@ -45,9 +57,6 @@ def main() -> None:
     except InputError as error:
         say(f"gexlib: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        say("gexlib: stopped; what was done is kept, the same command goes on from there.")
-        sys.exit(130)
 
 
 @app.command(epilog="Example: GEXLIB_DATA=/data gexlib fetch tcga-pairs")
@@ -115,7 +124,8 @@ def run(
     from gexlib import commands
 
     executed = project_root() / "book" / "executed" if notebook else None
-    commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, executed)
+    with resumable():
+        commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, executed)
 
 
 @app.command(epilog="Example: gexlib verify comparison --sample 20")
@@ -129,8 +139,9 @@ def verify(
     """Compute random cells of the committed record again and compare. Exit code 1 where they differ."""
     from gexlib import commands
 
-    if not commands.verify(section(name), sample, seed, jobs, stamp):
-        raise typer.Exit(1)
+    with resumable():
+        if not commands.verify(section(name), sample, seed, jobs, stamp):
+            raise typer.Exit(1)
 
 
 @app.command(epilog="Example: gexlib book --profile record")
@@ -142,7 +153,8 @@ def book(
     """Run every section and render the book. Profile "record" computes nothing: it shows the committed rows."""
     from gexlib import commands
 
-    page = commands.book(profile, jobs, out)
+    with resumable():
+        page = commands.book(profile, jobs, out)
     say(f"Open {os.path.relpath(page)}")
 
 

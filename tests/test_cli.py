@@ -184,3 +184,13 @@ def test_a_process_ends_with_one_sentence_and_exit_code_2():
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith("gexlib: section 'nowhere' is not known") and ended.stderr.count("\n") == 1
+
+
+def test_ctrl_c_says_how_to_go_on(gexlib, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gexlib.commands.run", interrupted)
+    ended = gexlib("run", "data", "--profile", "smoke")
+    assert ended.returncode == 130
+    assert ended.stderr == "gexlib: stopped; what was done is kept, the same command goes on from there.\n"
