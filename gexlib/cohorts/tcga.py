@@ -97,15 +97,18 @@ def _read_type(kind: str, path: Path) -> "pd.DataFrame":
 
     try:
         (table,) = rdata.read_rda(path).values()
+        if not isinstance(table, pd.DataFrame):  # an R matrix arrives as an xarray.DataArray
+            table = table.to_pandas()
+        barcodes = table.columns.str.split(".")
+        genes = table.index.astype(str)
+        if not genes.is_unique or not table.columns.is_unique:
+            raise ValueError("a gene or a sample stands twice")
+        values = table.to_numpy(dtype=np.float64)
     except Exception as error:  # a damaged file fails in the decompressor, the parser or the converter
         raise InputError(f"{path} cannot be read as one R table ({error}): delete it and fetch again") from error
-    if not isinstance(table, pd.DataFrame):  # an R matrix arrives as an xarray.DataArray
-        table = table.to_pandas()
-    values = table.to_numpy(dtype=np.float64)
     if kind in WITHOUT_OFFSET:
         values = to_common_scale(values)
     _, n_pairs = PAIRS[kind]
-    barcodes = table.columns.str.split(".")
     patients = barcodes.str[:3].str.join("-")
     counts = pd.crosstab(patients, barcodes.str[3].str[:2])
     paired = set(counts.columns) == set(SAMPLE_TYPE) and (counts == 1).all(axis=None)
@@ -114,7 +117,7 @@ def _read_type(kind: str, path: Path) -> "pd.DataFrame":
             f"{path} does not hold the {n_pairs} pairs of one tumour and one normal sample that {kind} has "
             f"but {len(table.columns)} samples of {len(counts)} patients: delete it and fetch again"
         )
-    return pd.DataFrame(values, index=table.index.astype(str), columns=table.columns)
+    return pd.DataFrame(values, index=genes, columns=table.columns)
 
 
 def to_common_scale(values: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from gexlib.cohorts.schema import check_two_classes
 from gexlib.errors import InputError
 from gexlib.experiments.base import TUNED, as_list, cell_problem, check, rows_of, samples, tuning
 from gexlib.models import MLP
-from gexlib.results import Cell
+from gexlib.results import Cell, canonical
 from gexlib.tasks import Problem, folds, platform, problem, seed_of, subset, targets
 from gexlib.training import Training, predict_proba
 from gexlib.transfer import fine_tune, new_network, train_network
@@ -178,7 +178,7 @@ class Fold:
         if len(np.unique(self.source.y)) < 2:
             raise InputError(f"target {p['target']}: without it {p['cohort']} has one class only, so no source.")
         self.seed = seed_of(p["seed"], p["target"], p["repeat"], p["fold"])
-        self._sources: dict[tuple, tuple[MLP, StandardScaler]] = {}
+        self._sources: dict[str, MLP] = {}
 
     def scaler(self, kind: str, chosen: Problem) -> StandardScaler:
         """Fit a scaler on the source, on the n target samples, or (the leak) on these and all of the target."""
@@ -190,15 +190,16 @@ class Fold:
         return StandardScaler().fit(self.X[rows])
 
     def source_model(self, p: dict, scaler: StandardScaler) -> MLP:
-        """Train the source network, once for every scaler that changes its input."""
+        """Train the source network, once for every scaler that changes its input and every way of training."""
         kind = p["scaler"] if p["scaler"] == "all" else "source"
-        if kind not in self._sources:
+        key = canonical([kind, p["network"], p["training"]])
+        if key not in self._sources:
             scaler = scaler if kind == p["scaler"] else self.scaler("source", self.train)
-            self._sources[kind], _ = train_network(
+            self._sources[key], _ = train_network(
                 scaler.transform(self.X[self.source.rows]), self.source.y, 2, Training(**p["training"]),
                 p["network"], self.source.groups, self.seed,
             )  # fmt: skip
-        return self._sources[kind]
+        return self._sources[key]
 
 
 def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:
