@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from gexlib import figures
+from gexlib.figures import look
 from gexlib.errors import InputError
 from gexlib.statistics import compare_arms, compare_methods
 
@@ -150,8 +151,8 @@ def test_colours_read_on_both_pages(page):
 
 
 def test_methods_and_arms_can_be_told_apart_without_colour():
-    methods = [look[2:] for look in figures._METHODS.values()]
-    arms = [look[2:] for look in figures._ARMS.values()]
+    methods = [kind[2:] for kind in look.METHODS.values()]
+    arms = [kind[2:] for kind in look.ARMS.values()]
     assert len(set(methods)) == len(methods) and len(set(arms)) == len(arms)
     assert set(METHODS) | {"xgboost", "random_forest", "svm_linear", "majority"} <= set(figures.METHOD_LABELS)
 
