@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from gexlib import figures
-from gexlib.figures import look
 from gexlib.errors import InputError
+from gexlib.figures import look
 from gexlib.statistics import compare_arms, compare_methods
 
 METHODS = ["nn_default", "lasso", "svm_rbf"]

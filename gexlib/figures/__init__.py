@@ -30,6 +30,7 @@ from gexlib.figures.look import (
 )
 from gexlib.figures.transfer import (
     gain_curves,
+    transfer_curves,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "save",
     "simulation_check",
     "style",
+    "transfer_curves",
 ]

@@ -48,6 +48,7 @@ def frozen_curves(tuned, label):
     return curves
 
 
+@style()
 def transfer_curves(rows, metric="accuracy", unit="fold"):
     """Draw a metric against the target samples with and without pre-training, by target (Figs. 5, 6).
 
