@@ -19,7 +19,7 @@ from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
-from gexlib.runner import Run, run_cells
+from gexlib.runner import Run, run_cells, run_section
 
 
 def run(
@@ -43,16 +43,12 @@ def run(
     runs = []
     for each in chosen:
         parameters = values[each.name]
-        cells = each.module.cells(check(each.module.Parameters, parameters, each.name))
-        if not cells:
-            raise InputError(
-                f"{each.name}: these parameters leave nothing to compute; look for an empty list or a zero."
-            )
+        checked = check(each.module.Parameters, parameters, each.name)
         for note in _notes(parameters):
             say(f"{each.name}: {note}")
         left = None if until is None else max(0.0, (until - time.time()) / 60)
         begun = time.time()
-        done = run_cells(each, cells, jobs, left)
+        done = run_section(each, checked, jobs, left)
         say(f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s.")
         if not done.complete:
             say(f"{each.name}: the budget is spent; the same command goes on from here.")

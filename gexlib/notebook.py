@@ -21,7 +21,7 @@ from gexlib.errors import InputError
 from gexlib.experiments import Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import atomic_path, project_root
-from gexlib.runner import Run, run_cells
+from gexlib.runner import Run, run_section
 
 #: Settings that ``gexlib run`` hands to the notebooks it executes.
 PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
@@ -53,9 +53,9 @@ def run(name: str, **parameters) -> Run:
         )
     checked = check(chosen.module.Parameters, parameters, chosen.name)
     budget = os.environ.get(BUDGET)
-    done = run_cells(
+    done = run_section(
         chosen,
-        chosen.module.cells(checked),
+        checked,
         jobs=int(os.environ.get(JOBS, "1")),
         budget=None if budget is None else float(budget),
     )

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import joblib
 import pandas as pd
@@ -94,6 +94,40 @@ def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: f
             done += 1
             begun = time.perf_counter()
     return done
+
+
+def run_section(
+    section: Section, parameters: object, jobs: int = 1, budget: float | None = None, quiet: bool = False
+) -> Run:
+    """Run a section's cells and those that follow from their rows.
+
+    Parameters
+    ----------
+    section : Section
+    parameters : object
+        The section's ``Parameters``.
+    jobs, budget, quiet
+        As `run_cells` takes them; the budget is for both rounds.
+
+    Raises
+    ------
+    InputError
+        The parameters leave nothing to compute, or as `run_cells`.
+    """
+    begun = time.time()
+    cells = section.module.cells(parameters)
+    if not cells:
+        raise InputError(
+            f"{section.name}: these parameters leave nothing to compute; look for an empty list or a zero."
+        )
+    done = run_cells(section, cells, jobs, budget, quiet=quiet)
+    follow = getattr(section.module, "follow", None)
+    further = follow(parameters, done.rows) if follow and done.done else []
+    if not further:
+        return done
+    left = None if budget is None else max(0.0, budget - (time.time() - begun) / 60)
+    both = run_cells(section, [*cells, *further], jobs, left, quiet=quiet)
+    return replace(both, computed=done.computed + both.computed)
 
 
 def run_cells(

@@ -32,7 +32,7 @@ def new_network(n_genes: int, n_classes: int, network: dict | None = None, seed:
     with seeded(seed):
         try:
             return MLP(n_genes, n_classes, **(network or {}))
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses a width or a share of dropout
             raise InputError(f"network={network}: {error}.") from None
 
 

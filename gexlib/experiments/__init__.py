@@ -7,7 +7,8 @@ An experiment module offers
 - ``cells(parameters) -> list[Cell]``: the units of work;
 - ``group(cell) -> str``: cells of one group share work (samples, a source network);
 - ``evaluate(cells) -> iterator of (cell, rows)``: runs the cells of one group;
-- ``summarise(rows) -> DataFrame``: the section's table.
+- ``summarise(rows) -> DataFrame``: the section's table;
+- optionally ``follow(parameters, rows) -> list[Cell]``: further cells, chosen from the rows of the first.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class Section:
 
     name: str
     notebook: str
+    experiment_of: str = ""  # the section whose experiment this one shows, where it has none of its own
 
     @property
     def experiment(self) -> str:
         """Name of the experiment's module and of its rows."""
-        return self.name.replace("-", "_")
+        return (self.experiment_of or self.name).replace("-", "_")
 
     @property
     def module(self) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar, get_type_hints
 
@@ -10,12 +11,14 @@ import numpy as np
 from anndata import AnnData
 from pydantic import TypeAdapter, ValidationError
 
-from gexlib.baselines import Tuning
+from gexlib.baselines import METHODS, Tuning
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.metrics import evaluate
 from gexlib.results import Cell
 from gexlib.tasks import Problem, problem
+from gexlib.training import Training
+from gexlib.transfer import new_network
 
 Checked = TypeVar("Checked")
 
@@ -40,8 +43,45 @@ def check(kind: type[Checked], values: dict, what: str) -> Checked:
     return kind(**values)
 
 
+@dataclass(frozen=True)
+class Learners:
+    """How networks and classical methods are trained: parameters that every section has.
+
+    Attributes
+    ----------
+    methods : list of str
+        Classical methods tuned beside the networks; empty: none.
+    genes, inner_folds, trees, grid
+        Of the classical methods, see `gexlib.baselines.Tuning`.
+    network, training : dict
+        Arguments of `gexlib.models.MLP` and `gexlib.training.Training` that differ from the defaults.
+    seed : int
+        Of everything random.
+    """
+
+    methods: list[str] = field(default_factory=lambda: list(METHODS))
+    genes: list[int] = field(default_factory=lambda: [50, 200])
+    inner_folds: int = 5
+    trees: int = 100
+    grid: str = "small"
+    network: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    seed: int = 0
+
+
 #: Parameters of the classical methods that every experiment offers.
 TUNED = ("genes", "inner_folds", "trees", "grid")
+
+
+def check_learners(p: Learners, allowed: Sequence[str] = METHODS) -> None:
+    """Refuse methods, tuning, networks and ways of training that cannot be used, before anything runs."""
+    check(Training, p.training, "training")
+    Training(**p.training)
+    new_network(1, 2, p.network)
+    unknown = [method for method in p.methods if method not in allowed]
+    if unknown:
+        raise InputError(f"methods: '{unknown[0]}' is not known; use any of {', '.join(allowed)}.")
+    tuning(vars(p))
 
 
 def tuning(parameters: dict, class_weight: str = "balanced") -> Tuning:

@@ -38,6 +38,7 @@ METHOD_COLOURS = {method: look[1] for method, look in METHODS.items()}
 ARMS = {
     "zero_shot": ("Pre-trained, not fine-tuned", INK, "", "--"),
     "classical": ("Best classical method", INK, "D", ":"),
+    "pooled": ("Best classical, source and target pooled", GREEN, "^", ":"),
     "baseline": ("Baseline (from scratch)", BLUE, "s", "-"),
     "fine_tuned": ("Pre-trained, fine-tuned", VERMILION, "o", "-"),
 }

@@ -48,6 +48,13 @@ def frozen_curves(tuned, label):
     return curves
 
 
+def _best(classical, metric):
+    """Return one row an n: `best_classical`, or where rows have none the method with the best mean."""
+    if (classical["method"] == "best_classical").any():
+        classical = classical[classical["method"] == "best_classical"]
+    return classical.sort_values("mean", ascending=metric in LOWER_IS_BETTER).drop_duplicates("n")
+
+
 @style()
 def transfer_curves(rows, metric="accuracy", unit="fold"):
     """Draw a metric against the target samples with and without pre-training, by target (Figs. 5, 6).
@@ -68,16 +75,15 @@ def transfer_curves(rows, metric="accuracy", unit="fold"):
     panels = target_panels(table, "scaler")
     figure, axes = grid(panels, rows, "Target samples", METRIC_LABELS.get(metric, metric), sharey=True)
     for axis, (_, panel) in zip(axes, panels, strict=True):
-        zero, classical, baseline, tuned = (panel[panel["arm"] == arm] for arm in ARMS)
+        zero, classical, pooled, baseline, tuned = (panel[panel["arm"] == arm] for arm in ARMS)
         if len(zero):
             label, colour, _, dashes = ARMS["zero_shot"]
             axis.axhline(zero["mean"].mean(), color=colour, ls=dashes, label=label)
-        if (classical["method"] == "best_classical").any():
-            classical = classical[classical["method"] == "best_classical"]
-        classical = classical.sort_values("mean", ascending=metric in LOWER_IS_BETTER).drop_duplicates("n")
+        classical, pooled = (_best(part, metric) for part in (classical, pooled))
         several = table["frozen"].nunique() > 1
         curves = frozen_curves(tuned, ARM_LABELS["fine_tuned"] + ", F = {}" * several)
-        draw_curves(axis, [(classical, ARMS["classical"]), (baseline, ARMS["baseline"]), *curves])
+        drawn = {"classical": classical, "pooled": pooled, "baseline": baseline}
+        draw_curves(axis, [*((part, ARMS[arm]) for arm, part in drawn.items()), *curves])
         last, place = 0, {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "center"}
         for row in curves[0][0].sort_values("n").itertuples() if curves and against else ():
             colour, close = BLUE if row.winner == "baseline" else curves[0][1][1], row.n < 1.2 * last

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gexlib import baselines, training
 from gexlib.cohorts import open_cohort, store
+from gexlib.experiments import transfers
 from gexlib.results import Cell
 
 
@@ -65,6 +66,7 @@ class Watch:
         self.steps: list[Step] = []
         self.known: dict[int, tuple] = {}  # by id: the array or scaler, kept alive, and its samples
         self.module = module
+        self.networks = module if hasattr(module, "train_network") else transfers  # where they are trained
         self._spy(patch)
 
     def raw(self, X) -> tuple[str, ...]:
@@ -115,8 +117,8 @@ class Watch:
         self._spy_networks(patch)
 
     def _spy_networks(self, patch):
-        predict, train = self.module.predict_proba, self.module.train_network
-        fine_tune = getattr(self.module, "fine_tune", None)
+        predict, train = self.networks.predict_proba, self.networks.train_network
+        fine_tune = getattr(self.networks, "fine_tune", None)
 
         def learn(name, X, y, groups, seed, **more):
             _, ids, scaled_on = self.known[id(X)]
@@ -137,10 +139,10 @@ class Watch:
             self.note("predict", ids, scaled_on=scaled_on, model=model)
             return predict(model, X)
 
-        patch.setattr(self.module, "train_network", spy_train)
-        patch.setattr(self.module, "predict_proba", spy_predict)
+        patch.setattr(self.networks, "train_network", spy_train)
+        patch.setattr(self.networks, "predict_proba", spy_predict)
         if fine_tune:
-            patch.setattr(self.module, "fine_tune", spy_fine_tune)
+            patch.setattr(self.networks, "fine_tune", spy_fine_tune)
 
     def evaluate(self, cells: list[Cell]) -> list[Seen]:
         """Evaluate cells group by group, as the runner does."""

@@ -1,0 +1,232 @@
+"""Supervised transfer on one fold of a target: what its sections share (article, "Supervised transfer learning").
+
+An arm is one way to predict the target's test samples:
+
+- ``baseline``: a network trained from scratch on n samples of the target;
+- ``fine_tuned``: the source's network, its first F layers frozen, the rest trained on the same n samples;
+- ``zero_shot``: the source's network as it is;
+- ``classical``: every classical method tuned on the same n samples, and the best of them by its inner score;
+- ``pooled``: classical methods tuned on the source's samples and the n samples together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from gexlib import baselines
+from gexlib.errors import InputError
+from gexlib.experiments.base import TUNED, Learners, check_learners, rows_of, tuning
+from gexlib.models import MLP
+from gexlib.results import Cell, canonical
+from gexlib.tasks import Problem, subset
+from gexlib.training import Training, predict_proba
+from gexlib.transfer import fine_tune, train_network
+
+NETWORK = "nn_default"
+ARMS = ("baseline", "fine_tuned", "zero_shot", "classical", "pooled")
+SCALERS = ("source", "subset", "all", "domain")
+
+
+@dataclass(frozen=True)
+class TransferParameters(Learners):
+    """What every section of supervised transfer lets a notebook set.
+
+    Attributes
+    ----------
+    cohort : str or list of str
+        One cohort or several.
+    n : list of int
+        Target samples to fine-tune on.
+    frozen : list of int
+        Numbers of frozen layers F.
+    scaler : list of str
+        What the genes are standardised on, for compared arms alike: "source" (the source's training
+        samples), "subset" (the n target samples), "domain" (source and target each on all its own training
+        samples: for two platforms, transductive), "all" (test samples too: measures the leak).
+    pooled : list of str
+        Classical methods tuned on source and n samples together; empty: none.
+    """
+
+    cohort: str | list[str] = "simulated-tcga:smoke"
+    n: list[int] = field(default_factory=lambda: [8, 16, 32])
+    frozen: list[int] = field(default_factory=lambda: [0])
+    scaler: list[str] = field(default_factory=lambda: ["source"])
+    pooled: list[str] = field(default_factory=list)
+
+
+def check_transfer(p: TransferParameters) -> None:
+    """Refuse what no cell could be made of: networks, methods, scalers, frozen layers."""
+    check_learners(p)
+    depth = len(p.network.get("hidden", MLP.__init__.__defaults__[0]))
+    for name, value, allowed in (
+        ("scaler", p.scaler, SCALERS),
+        ("pooled", p.pooled, baselines.METHODS),
+        ("frozen", p.frozen, range(depth + 1)),
+    ):
+        unknown = [v for v in value if v not in allowed]
+        if unknown:
+            raise InputError(f"{name}: '{unknown[0]}' is not known; use any of {', '.join(map(str, allowed))}.")
+
+
+def arm_cells(
+    p: TransferParameters, common: dict, sizes: Sequence[int], sources: Sequence[str | None] = (None,)
+) -> Iterator[dict]:
+    """Yield the parameters of a fold's cells, every arm at every size.
+
+    Parameters
+    ----------
+    p : TransferParameters
+    common : dict
+        What all cells of the fold have: cohort, target, repeat, fold, seed ...
+    sizes : sequence of int
+        Of `n`, those that the fold can give.
+    sources : sequence of str
+        Cells that have a source name it; None: there is one only, and no cell names it. The baseline and the
+        classical methods have none: they are computed once, whatever the source.
+    """
+    networks = {"network": p.network, "training": p.training}
+    classical = {name: getattr(p, name) for name in TUNED}
+    named = [{} if source is None else {"source": source} for source in sources]
+    main = "domain" if p.scaler[:1] == ["domain"] else "source"  # what an untouched source network was trained on
+    if main in p.scaler:
+        yield from ({**common, **source, **networks, "arm": "zero_shot", "scaler": main} for source in named)
+    for n in sizes:
+        for scaler in p.scaler:
+            here = {**common, **networks, "n": n, "scaler": scaler}
+            yield {**here, "arm": "baseline"}
+            for source in named:
+                for frozen in p.frozen:
+                    yield {**here, **source, "arm": "fine_tuned", "frozen": frozen}
+        if p.methods:
+            yield {**common, **classical, "methods": p.methods, "n": n, "arm": "classical"}
+        if p.pooled:
+            more = {"methods": p.pooled, "n": n, "arm": "pooled", "scaler": main}
+            yield from ({**common, **source, **classical, **more} for source in named)
+
+
+class Transfer:
+    """The samples of one fold, and the networks trained on its sources, each when first asked for.
+
+    Parameters
+    ----------
+    X : array, shape (n_samples, n_genes)
+        Of the whole cohort.
+    sources : dict of str to Problem
+        Samples of each source; none is a test sample nor shares a patient with one.
+    train, test : Problem
+        The target's training samples, of which subsets are taken, and its test samples.
+    pan : Problem
+        The status of all samples: its groups keep a patient's samples together where sources and target are
+        pooled.
+    source_seed, target_seed : int
+        Of the source networks (and of the classical methods), of subsets and of the networks on the target.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        sources: dict[str, Problem],
+        train: Problem,
+        test: Problem,
+        pan: Problem,
+        source_seed: int,
+        target_seed: int,
+    ):
+        self.X, self.sources, self.train, self.test, self.pan = X, sources, train, test, pan
+        self.source_seed, self.target_seed = source_seed, target_seed
+        self._networks: dict[str, MLP] = {}
+
+    def scaler(self, kind: str, source: str, chosen: Problem) -> StandardScaler:
+        """Fit the scaler of the target's samples; "all", the leak, has seen source and target, test samples too."""
+        rows = {
+            "source": self.sources[source].rows,
+            "subset": chosen.rows,
+            "domain": self.train.rows,
+            "all": np.concatenate([self.sources[source].rows, self.train.rows, self.test.rows]),
+        }[kind]
+        return StandardScaler().fit(self.X[rows])
+
+    def source_model(self, p: dict, source: str) -> MLP:
+        """Train a source's network, once for every scaler that changes its input and every way of training."""
+        kind = "all" if p["scaler"] == "all" else "source"
+        key = canonical([source, kind, p["network"], p["training"]])
+        if key not in self._networks:
+            samples, scaler = self.sources[source], self.scaler(kind, source, self.train)
+            self._networks[key], _ = train_network(
+                scaler.transform(self.X[samples.rows]), samples.y, 2, Training(**p["training"]),
+                p["network"], samples.groups, self.source_seed,
+            )  # fmt: skip
+        return self._networks[key]
+
+    def chosen(self, n: int | None) -> Problem:
+        """Take the n target samples of a cell, nested over n; none where the cell has no n."""
+        return self.train.take(subset(self.train.y, n, self.target_seed) if n else np.arange(0))
+
+    def rows(self, cell: Cell, source: str, /, **axes) -> list[dict]:
+        """Run a cell's arm and return its rows; `axes` are columns that the arm does not decide."""
+        p = cell.parameters
+        train = self.chosen(p.get("n"))
+        axes = {
+            "arm": p["arm"], "frozen": p.get("frozen"), "scaler": p.get("scaler"),
+            "source_seed": self.source_seed if p["arm"] in ("fine_tuned", "zero_shot") else None, **axes,
+        }  # fmt: skip
+        if p["arm"] in ("classical", "pooled"):
+            return list(self._classical(cell, source, train, axes))
+        scaler = self.scaler(p["scaler"], source, train)
+        training = Training(**p["training"])
+        X = scaler.transform(self.X[train.rows]) if len(train.rows) else None
+        match p["arm"]:
+            case "zero_shot":
+                model, history = self.source_model(p, source), []
+            case "baseline":
+                model, history = train_network(X, train.y, 2, training, p["network"], train.groups, self.target_seed)
+            case "fine_tuned":
+                pretrained = self.source_model(p, source)
+                model, history = fine_tune(
+                    pretrained, X, train.y, training, p["frozen"], train.groups, self.target_seed
+                )
+        probabilities = predict_proba(model, scaler.transform(self.X[self.test.rows]))
+        stopping = bool(history) and "validation_loss" in history[0]
+        more = {"method": NETWORK, "epochs": len(history) or None, "early_stopping": stopping}
+        return rows_of(cell, train, self.test, probabilities, probabilities, **axes, **more)
+
+    def _classical(self, cell: Cell, source: str, train: Problem, axes: dict) -> Iterator[dict]:
+        """Tune each classical method; `best_classical` is the one with the best inner score."""
+        p = cell.parameters
+        X, y, groups, X_test = self.X[train.rows], train.y, train.groups, self.X[self.test.rows]
+        if p["arm"] == "pooled":
+            X, y, groups, X_test = self._pool(p["scaler"], source, train)
+        best = None
+        for method in p["methods"]:
+            tuned = baselines.tune(method, X, y, groups, tuning(p), self.source_seed)
+            chosen = ", ".join(f"{name}={value}" for name, value in tuned.chosen.items())
+            more = {"method": method, "chosen": chosen, "inner_folds": tuned.inner_folds}
+            scores, probabilities = baselines.scores(tuned.pipeline, X_test)
+            rows = rows_of(cell, train, self.test, scores, probabilities, **axes, **more)
+            yield from rows
+            if best is None or tuned.inner_score > best[0]:
+                best = tuned.inner_score, rows
+        for row in best[1]:
+            yield {**row, "method": "best_classical", "chosen": f"{row['method']}: {row['chosen']}"}
+
+    def _pool(self, kind: str, source: str, train: Problem) -> tuple[np.ndarray, ...]:
+        """Put the source's and the n samples together: X, y, groups, X_test, each platform on its own scale."""
+        rows = [self.sources[source].rows, train.rows, self.test.rows]
+        X = [self.X[part] for part in rows]
+        if kind == "domain":
+            own = StandardScaler().fit(X[0]), StandardScaler().fit(self.X[self.train.rows])
+            X = [own[0].transform(X[0]), own[1].transform(X[1]), own[1].transform(X[2])]
+        at = np.concatenate([np.searchsorted(self.pan.rows, part) for part in rows[:2]])
+        return np.concatenate(X[:2]), self.pan.y[at], self.pan.groups[at], X[2]
+
+
+def main_lines(rows):
+    """Rows that the article's figures show: the first scaler, the fewest frozen layers, the best classical method."""
+    frozen = rows["frozen"].fillna(rows["frozen"].min()) == rows["frozen"].min()
+    classical = ~rows["arm"].isin(["classical", "pooled"]) | (rows["method"] == "best_classical")
+    main = "domain" if (rows["scaler"] == "domain").any() else "source"
+    return rows[frozen & classical & rows["scaler"].fillna(main).eq(main)]
