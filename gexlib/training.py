@@ -78,10 +78,10 @@ class Training:
             raise InputError(f"validation is {self.validation}: it must be a share from 0 to below 1.")
 
 
-OPTIMISERS = {
-    "sgd": lambda groups, t: torch.optim.SGD(groups, lr=t.learning_rate, momentum=t.momentum),
+OPTIMISERS = {  # fused: one pass over the weights, Adam's step takes half the time or less; RMSprop has no such form
+    "sgd": lambda groups, t: torch.optim.SGD(groups, lr=t.learning_rate, momentum=t.momentum, fused=True),
     "rmsprop": lambda groups, t: torch.optim.RMSprop(groups, lr=t.learning_rate),
-    "adam": lambda groups, t: torch.optim.Adam(groups, lr=t.learning_rate),
+    "adam": lambda groups, t: torch.optim.Adam(groups, lr=t.learning_rate, fused=True),
 }
 
 
