@@ -96,17 +96,19 @@ def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
 
     Tolerances: one test sample for accuracy, 0.02 for ROC AUC, 0.02 + 10 % for log loss. Parallel sums of
     floating-point numbers are not bit-equal, between processors least of all. Balanced accuracy and MCC
-    follow from the predictions that accuracy counts.
+    follow from the predictions that accuracy counts: they must be equal where it is.
     """
     within = ("arm", "target", "status", "origin", "sample", "at")  # what else tells the rows of one cell apart
     axes = ["key", "method", "metric", *(c for c in within if c in rows and c in record)]
     both = rows.merge(record[[*axes, "value"]], on=axes, suffixes=("", "_record"))
     both["difference"] = (both["value"] - both["value_record"]).abs()
     one_sample = 1.0001 / both["n_test"].astype(float) if "n_test" in both else np.nan
+    hits = both["difference"].where(both["metric"] == "accuracy")
+    hits = hits.groupby([both[axis] for axis in axes if axis != "metric"], dropna=False).transform("max")
     both["tolerance"] = np.select(
         [both["metric"] == "accuracy", both["metric"] == "roc_auc", both["metric"] == "log_loss",
          both["metric"].isin(["balanced_accuracy", "mcc"])],
-        [one_sample, 0.02, 0.02 + 0.1 * both["value_record"].abs(), np.inf],
+        [one_sample, 0.02, 0.02 + 0.1 * both["value_record"].abs(), np.where(hits < 1e-9, 1e-6, np.inf)],
         1e-3 + 1e-3 * both["value_record"].abs(),
     )  # fmt: skip
     return both

@@ -6,7 +6,6 @@ Article, "Data and experiment design": 22 tasks, 12 on microarrays and 10 on TCG
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -216,8 +215,3 @@ def subset(y: np.ndarray, n: int, seed: int, what: str = "the training set") -> 
     if not floor <= n <= len(y):
         raise InputError(f"n={n}: {what} has {len(y)} samples, and {floor} hold two of each class; choose between.")
     return np.sort(nested_order(y, seed)[:n])
-
-
-def sizes(wanted: Sequence[int], available: int) -> Iterator[int]:
-    """Yield the sizes in `wanted` that `available` training samples can give."""
-    yield from (n for n in wanted if n <= available)

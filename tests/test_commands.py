@@ -79,6 +79,8 @@ def test_a_run_agrees_with_itself(done):
         ("log_loss", lambda v, n: v * 1.2 + 0.03, False),
         ("accuracy", lambda v, n: np.nan, False),
         ("balanced_accuracy", lambda v, n: np.nan, False),
+        ("balanced_accuracy", lambda v, n: v - 0.001, False),
+        ("mcc", lambda v, n: v + 0.001, False),
     ],
 )
 def test_tolerances(done, metric, change, agrees):
@@ -87,6 +89,12 @@ def test_tolerances(done, metric, change, agrees):
     assert same(done.rows, kept) == agrees
     if not agrees:
         assert "1 of 9 cells compared differ from the record beyond tolerance" in commands.agreement(done.rows, kept)
+
+
+def test_balanced_accuracy_may_differ_where_a_prediction_does(done):
+    n_test = done.rows["n_test"].iloc[0]
+    kept = altered(done.rows, lambda value: value - 1 / n_test, metric="accuracy")
+    assert same(done.rows, altered(kept, lambda value: value - 0.2, metric="balanced_accuracy"))
 
 
 def test_the_tolerance_of_accuracy_is_one_sample_of_the_test_set(done):
@@ -250,7 +258,7 @@ def test_a_size_named_twice_is_one(project, profile, capsys):
     assert "the budget is spent" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", ["repeats=0", "methods=[]", "class_weight=[]"])
+@pytest.mark.parametrize("change", ["methods=[]", "class_weight=[]"])
 def test_parameters_that_leave_nothing_to_compute_are_refused(project, profile, change):
     with pytest.raises(InputError, match="comparison: these parameters leave nothing to compute"):
         commands.run(["comparison"], profile, [change], 1, None, None)

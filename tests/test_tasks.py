@@ -21,7 +21,6 @@ from gexlib.tasks import (
     platform,
     problem,
     seed_of,
-    sizes,
     subset,
     targets,
 )
@@ -375,9 +374,6 @@ def test_nested_order_begins_with_two_of_each_class():
         assert sorted(y[order[:6]]) == [0, 0, 1, 1, 2, 2]
     assert len({tuple(y[order[:6]]) for order in orders}) > 1  # in random order
 
-
-def test_sizes_leave_out_what_is_not_there():
-    assert list(sizes([8, 64, 16], 20)) == [8, 16]
 
 
 # --------------------------------------------------------------------------------------------- seeds
