@@ -16,7 +16,10 @@ import pytest
 import yaml
 
 from gexlib.baselines import Tuning
+from gexlib.experiments import section
 from gexlib.models import MLP
+from gexlib.results import record
+from gexlib.search import Space
 from gexlib.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,6 +257,30 @@ def test_method_states_the_settings_in_use():
     used = {"hidden": hidden, **vars(Training()), **tuning}
     written = {k: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in used.items()}
     assert stated == written
+
+
+def test_method_states_the_space_of_the_random_search():
+    table = (ROOT / "book" / "method.md").read_text().partition(":name: table-space")[2].partition(":::")[0]
+    stated = dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
+    ranges = ("layers", "neurons", "dropout", "learning_rate", "batch_size")
+    assert stated == {
+        name: f"{values[0]} to {values[1]}" if name in ranges else ", ".join(map(str, values))
+        for name, values in vars(Space()).items()
+    }
+
+
+def test_every_figure_and_table_has_its_counterpart_on_the_cohorts_recorded():
+    """The page lists all, and what it calls recorded is in results/."""
+    table = (ROOT / "book" / "counterparts.md").read_text().partition(":header-rows: 1")[2].partition(":::")[0]
+    rows = [[cell.strip() for cell in row.split("\n  -")] for row in table.split("* - ")[2:]]
+    items = [f"Fig. {i}" for i in range(1, 12)] + [f"Table {i}" for i in range(1, 6)] + ["Supplement"]
+    assert sorted(row[0] for row in rows) == sorted(items)
+    for item, _, here, cohorts, lacking in rows:
+        named = set(re.findall(r"`([^`]+)`", cohorts))
+        pages = re.findall(r"executed/(\w+)\.ipynb", here)
+        recorded = {cohort for page in pages for cohort in record(section(page).experiment)[0]["cohort"].unique()}
+        assert pages and named <= recorded, item
+        assert named or lacking or "code" in cohorts, f"{item}: says neither on what it was computed nor what lacks"
 
 
 def test_no_result_is_typed_into_prose():
