@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-cohort_app = typer.Typer(help="List, describe and calibrate cohorts.", no_args_is_help=True)
+cohort_app = typer.Typer(help="List, describe, import and calibrate cohorts.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 
 CORES = provenance.host()["cores"]
@@ -59,8 +59,8 @@ def main() -> None:
         sys.exit(2)
 
 
-@app.command(epilog="Example: GEXLIB_DATA=/data gexlib fetch tcga-pairs")
-def fetch(name: Annotated[str, typer.Argument(help="A public cohort, for example tcga-pairs.")]) -> None:
+@app.command(epilog="Example: gexlib fetch tcga-hypoxia, or GEXLIB_DATA=/data gexlib fetch tcga-pairs")
+def fetch(name: Annotated[str, typer.Argument(help="A public cohort: tcga-pairs or tcga-hypoxia.")]) -> None:
     """Download a public cohort, check its digest and store it.
 
     GEXLIB_DATA names a folder or a mirror to take the files from; GEXLIB_HOME the folder to keep them in.
@@ -73,14 +73,79 @@ def fetch(name: Annotated[str, typer.Argument(help="A public cohort, for example
         print(f"- {note}")
 
 
-@cohort_app.command("list")
+@cohort_app.command("list", epilog="Cohorts can be joined, for example gexlib cohort describe tcga-pairs+u133-genes")
 def cohort_list() -> None:
-    """List the cohorts that can be opened by name."""
+    """List the cohorts: what is stored, what can be fetched or imported, what is built when it is first used."""
     from gexlib import cohorts
 
     stored = set(cohorts.store.stored())
-    for name in cohorts.names():
-        print(f"{name:32}{'stored' if name in stored else ''}".rstrip())
+    for name in dict.fromkeys((*cohorts.names(), *cohorts.IMPORTS)):
+        if name in stored:
+            state = "stored"
+        elif name in cohorts.fetch.SOURCES:
+            state = f"gexlib fetch {name}"
+        else:
+            state = cohorts.IMPORTS.get(name, "built when it is first used")
+        print(f"{name:31} {state}")
+
+
+IMPORT_EXAMPLES = """Examples:
+
+\b
+  gexlib cohort import mine.h5ad --as mine
+  gexlib cohort import mine.h5ad --as mine --map diagnosis=status \\
+      --map 'diagnosis:control=normal' --map 'diagnosis:*=cancer' --map 'diagnosis:unclear='
+  gexlib cohort import counts.tsv.gz --samples sheet.tsv --as mine --map Organ=tissue \\
+      --where platform=HiSeq --scale 'log2(TPM + 1)' --source 'GEO GSE12345'
+"""
+
+
+@cohort_app.command("import", epilog=IMPORT_EXAMPLES)
+def cohort_import(
+    file: Annotated[Path, typer.Argument(help=".h5ad, or a table .tsv, .csv or .txt (.gz), genes on either side.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name to use it by.")],
+    samples: Annotated[
+        Path | None, typer.Option(metavar="SHEET", help="Of a table: sample ids in the first column, then labels.")
+    ] = None,
+    maps: Annotated[
+        list[str],
+        typer.Option(
+            "--map",
+            metavar="THEIRS=OURS",
+            help="COLUMN=LABEL: your column is our label status, origin, tissue, cancer_type, study or patient. "
+            "COLUMN:VALUE=OURS: your value means ours (* all others; nothing after = drops the samples). Repeatable.",
+        ),
+    ] = (),
+    where: Annotated[
+        list[str],
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Keep such samples only, in the file's own words. Repeatable: any value of a column, all columns.",
+        ),
+    ] = (),
+    scale: Annotated[str, typer.Option(metavar="TEXT", help="Of the values, for example 'log2(TPM + 1)'.")] = "",
+    source: Annotated[str, typer.Option(metavar="TEXT", help="Where the data come from.")] = "",
+    note: Annotated[
+        list[str], typer.Option(metavar="TEXT", help="What a reader of results must know. Repeatable.")
+    ] = (),
+) -> None:
+    """Store a cohort of your own, from a file, under a name.
+
+    Needed is the label status, cancer or normal. Columns that already have our names need no --map, whatever their
+    case. Other columns are kept as they are.
+    """
+    from gexlib.cohorts import import_cohort
+    from gexlib.tasks import carried
+
+    cohort = import_cohort(file, name, samples=samples, maps=maps, where=where, scale=scale, source=source, notes=note)
+    status = cohort.obs["status"].value_counts()
+    print(f"{name}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {cohort.uns['digest']}")
+    print(f"status: {', '.join(f'{n:,} {label}' for label, n in status.items())}")
+    for dropped in cohort.uns["imported"]["dropped"]:
+        print(f"dropped: {dropped}")
+    print(f"tasks: {', '.join(carried(cohort)) or 'none'}")
+    for line in cohort.uns["notes"]:
+        print(f"- {line}")
 
 
 @cohort_app.command("describe", epilog="Example: gexlib cohort describe simulated-tcga:demo")

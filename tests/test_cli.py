@@ -194,3 +194,58 @@ def test_ctrl_c_says_how_to_go_on(gexlib, monkeypatch):
     ended = gexlib("run", "data", "--profile", "smoke")
     assert ended.returncode == 130
     assert ended.stderr == "gexlib: stopped; what was done is kept, the same command goes on from there.\n"
+
+
+def test_the_list_says_how_each_cohort_comes_in(gexlib, tmp_path):
+    own_cohort().write_h5ad(tmp_path / "own.h5ad")
+    home = str(tmp_path / "home")
+    assert gexlib("cohort", "import", tmp_path / "own.h5ad", "--as", "mine", GEXLIB_HOME=home).returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in gexlib("cohort", "list", GEXLIB_HOME=home).stdout.splitlines())
+    assert lines["mine"] == "stored" and lines["simulated-tcga:demo"] == "built when it is first used"
+    assert lines["tcga-hypoxia"] == "gexlib fetch tcga-hypoxia"
+    assert lines["u133-genes"].startswith("gexlib cohort import u133-genes.h5ad --as u133-genes --where")
+    assert "tcga-hypoxia" in gexlib("fetch", "--help").stdout
+
+
+def test_a_cohort_of_your_own_with_your_own_words(gexlib, tmp_path):
+    obs = {"status": None, "disease": ["tumour", "healthy", "unclear", "tumour"] * 10}
+    own_cohort(obs=obs).write_h5ad(tmp_path / "own.h5ad")
+    words = ["cohort", "import", tmp_path / "own.h5ad", "--as", "mine"]
+    home = tmp_path / "home"
+    ended = gexlib(*words, GEXLIB_HOME=str(home))
+    assert ended.returncode == 2 and "--map COLUMN=status" in ended.stderr and ended.stderr.count("\n") == 1
+    words += ["--map", "disease=status", "--map", "disease:healthy=normal", "--map", "disease:unclear="]
+    ended = gexlib(*words, GEXLIB_HOME=str(home))
+    assert ended.returncode == 2 and "disease:tumour=cancer" in ended.stderr and not list(home.rglob("*.npy"))
+    words += [
+        "--map",
+        "disease:tumour=cancer",
+        "--where",
+        "cancer_type=BRCA",
+        "--note",
+        "Frozen tissue.",
+        "--scale",
+        "x",
+    ]
+    ended = gexlib(*words, GEXLIB_HOME=str(home))
+    assert ended.returncode == 0, ended.stderr
+    assert "mine: 15 samples x 6 genes, digest " in ended.stdout and "status: 10 cancer, 5 normal" in ended.stdout
+    assert "dropped: 20 of 40 samples by --where cancer_type=BRCA" in ended.stdout
+    assert "dropped: 5 samples whose disease was mapped to nothing" in ended.stdout
+    assert "tasks: tcga/pan, tcga/BRCA" in ended.stdout and "- Frozen tissue." in ended.stdout
+    described = gexlib("cohort", "describe", "mine", GEXLIB_HOME=str(home))
+    assert "scale: x" in described.stdout and "Frozen tissue." in described.stdout
+
+
+def test_help_of_import_shows_the_map(gexlib):
+    shown = gexlib("cohort", "import", "--help").stdout
+    assert "--map diagnosis=status" in shown and "--samples sheet.tsv" in shown and "COLUMN:VALUE=OURS" in shown
+
+
+def test_a_table_and_its_sheet(gexlib, tmp_path):
+    mine = own_cohort()
+    pd.DataFrame(mine.X.T, mine.var_names, mine.obs_names).to_csv(tmp_path / "table.csv.gz")
+    mine.obs.to_csv(tmp_path / "sheet.tsv", sep="\t")
+    words = ["cohort", "import", tmp_path / "table.csv.gz", "--as", "mine", "--samples", tmp_path / "sheet.tsv"]
+    ended = gexlib(*words, GEXLIB_HOME=str(tmp_path / "home"))
+    assert ended.returncode == 0 and "mine: 40 samples x 6 genes" in ended.stdout, ended.stderr

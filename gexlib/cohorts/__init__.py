@@ -7,22 +7,29 @@ Examples
 >>> cohort.obs["status"].value_counts()  # doctest: +SKIP
 """
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gexlib.cohorts import fetch, store, tcga
+from gexlib.cohorts import fetch, joint, store, tcga
 from gexlib.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["describe", "fetch_cohort", "names", "open_cohort"]
+__all__ = ["describe", "fetch_cohort", "import_cohort", "names", "open_cohort"]
 
 _SIMULATED = "simulated-"
 _PRESETS = tuple(
     f"{_SIMULATED}{kind}:{preset}" for kind in ("microarray", "tcga") for preset in ("smoke", "demo", "paper")
 )
-_READERS = {"tcga-pairs": tcga.read_pairs}
+_READERS = {"tcga-pairs": tcga.read_pairs, "tcga-hypoxia": tcga.read_hypoxia}
+#: Cohorts of the study's own reruns that have no public address: how a copy of the file becomes one.
+IMPORTS = {
+    name: f"gexlib cohort import {name}.h5ad --as {name} --where study_has_both=True"
+    for name in ("u133-genes", "u133-studies")
+}
 
 
 def names() -> list[str]:
@@ -37,24 +44,29 @@ def open_cohort(name: str) -> "AnnData":
     ----------
     name : str
         A simulated cohort (``simulated-tcga:demo``, ``simulated-microarray:samples=300,genes=200``), a public
-        one that was fetched (``tcga-pairs``), or the name under which a cohort of your own was stored.
+        one that was fetched (``tcga-pairs``), the name under which a cohort of your own was stored, or several
+        of these joined (``tcga-pairs+u133-genes``, see `gexlib.cohorts.joint`).
 
     Returns
     -------
     AnnData
         The cohort of `gexlib.cohorts.schema`; ``X`` is a read-only memory map, float32, shape (n_samples,
-        n_genes). A simulated cohort is built when it is first opened, and again when the simulator has
-        changed.
+        n_genes). A simulated or joint cohort is built when it is first opened, and again when the simulator or
+        a part has changed.
 
     Raises
     ------
     InputError
         The name is unknown, the cohort was not fetched yet, or its stored copy is damaged.
     """
+    if joint.is_joint(name):
+        return joint.open_joint(name, open_cohort)
     if name.startswith(_SIMULATED):
         return _open_simulated(name)
     if store.is_stored(name):
         return store.open_stored(name)
+    if name in IMPORTS:
+        raise InputError(_by_import(name))
     if name not in fetch.SOURCES:
         raise InputError(f"there is no cohort {name}: choose from {', '.join(names())}")
     files = fetch.at_hand(name)
@@ -85,7 +97,41 @@ def fetch_cohort(name: str, only: Iterable[str] | None = None) -> "AnnData":
     """
     if name.startswith(_SIMULATED):
         raise InputError(f"cohort {name} is simulated: nothing is fetched, it is built when it is first used")
+    if name in IMPORTS:
+        raise InputError(_by_import(name))
     return _read_and_store(name, fetch.fetch(name, only))
+
+
+def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
+    """Store a cohort of your own under a name, in the place of an earlier one.
+
+    Parameters
+    ----------
+    path : path
+        An ``.h5ad`` file or a table of expression.
+    name : str
+        Letters, digits, ``-`` and ``_``, beginning with a letter; not that of a cohort of the project.
+    **how
+        What `gexlib.cohorts.own.read` takes: ``samples``, ``maps``, ``where``, ``scale``, ``source``, ``notes``.
+
+    Returns
+    -------
+    AnnData
+        As `open_cohort` returns it. ``uns["imported"]["dropped"]`` says what was left out and why.
+
+    Raises
+    ------
+    InputError
+        The name is taken or unfit, a file cannot be used, or the store cannot be written to. Nothing is stored.
+    """
+    from gexlib.cohorts import own
+
+    taken = name.lower() in fetch.SOURCES or name.lower().startswith(_SIMULATED)
+    if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        why = "belongs to a cohort of the project" if taken else "is no name"
+        raise InputError(f"--as {name}: this {why}; use another of letters, digits, - and _ that begins with a letter")
+    store.save(own.read(path, name, **how), name)
+    return store.open_stored(name)
 
 
 def describe(name: str) -> dict:
@@ -127,6 +173,13 @@ def describe(name: str) -> dict:
             counts = pd.crosstab(known[column], known["status"])
             summary[column] = counts.reindex(columns=pd.Index(STATUS, name="status"), fill_value=0)
     return summary | {key: cohort.uns[key] for key in ("scale", "source", "simulated", "digest", "notes")}
+
+
+def _by_import(name: str) -> str:
+    return (
+        f"cohort {name} has no public address and was not imported yet: get a copy of {name}.h5ad and run "
+        f"`{IMPORTS[name]}`"
+    )
 
 
 def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":

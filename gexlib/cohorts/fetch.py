@@ -65,7 +65,11 @@ SOURCES = {
             "STAD.RData": "dc0709988e3dcc8295ae3034a6382170abeadd76240a0f14ee4a393bdf4c6879",
             "THCA.RData": "2d96aabb10779bfa49b30f5d13f5b8decf8739303e5fd099b3151440ce95f150",
         },
-    )
+    ),
+    "tcga-hypoxia": Source(
+        base_url="https://raw.githubusercontent.com/nrosed/ssPATHS/d4c0e364591ce9d588d79d40471b31c7b81db3cc/data/",
+        files={"tcga_expr_df.RData": "b81e18171e7b115592af9a80307c06cfc91fc82928699c5f92c68575fd3eafb2"},
+    ),
 }
 RETRIES = 2
 TIMEOUT = 30  # seconds without an answer

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATUS = ("cancer", "normal")
 ORIGIN = ("patient", "cell_line")
 LABELS = ("status", "origin", "tissue", "cancer_type", "study", "patient")
-_BLANK = ("", "-", "nan", "NaN", "NA", "N/A", "None", "<NA>")
+BLANK = ("", "-", "nan", "NaN", "NA", "N/A", "None", "<NA>")
 _BLOCK_BYTES = 32 * 2**20
 
 
@@ -224,7 +224,7 @@ def _plain(name: str, table: "pd.DataFrame") -> "pd.DataFrame":
         values = table[column]
         if column in LABELS or values.dtype.kind not in "biuf":
             text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-            table[column] = text.where(~text.isin(_BLANK), "").astype(object)
+            table[column] = text.where(~text.isin(BLANK), "").astype(object)
     return table
 
 

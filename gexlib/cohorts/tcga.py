@@ -1,6 +1,7 @@
 """Readers of TCGA cohorts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,21 @@ GENES_IN_ALL_FILES = 3556
 SOURCE = (
     "The Cancer Genome Atlas, RNA-seq level 3 (RSEM), open access; matched pairs as distributed in MetaGSCA, "
     "https://github.com/Haocan223/MetaGSCA, commit 7d51dbd863ea701496544d2186224f3f33f7d0cc"
+)
+
+# What the 32 studies of tcga-hypoxia are called elsewhere in the project. No one organ: DLBC, PCPG.
+ORGANS = {kind: organ for kind, (organ, _) in PAIRS.items()} | {
+    "ACC": "adrenal_gland", "BLCA": "bladder", "CESC": "cervix", "CHOL": "bile_duct", "ESCA": "oesophagus",
+    "GBM": "brain", "KICH": "kidney", "LGG": "brain", "MESO": "pleura", "OV": "ovary", "PAAD": "pancreas",
+    "READ": "rectum", "SARC": "soft_tissue", "SKCM": "skin", "TGCT": "testis", "THYM": "thymus", "UCEC": "uterus",
+    "UCS": "uterus", "UVM": "eye",
+}  # fmt: skip
+HYPOXIA_FILE = "tcga_expr_df.RData"
+HYPOXIA_COLUMNS = ("tcga_id", "study", "is_normal", "libsize_75percent")  # then one column a gene
+HYPOXIA_SHAPE = (9437, 50)  # aliquots, without the 24 that the file holds twice; genes
+HYPOXIA_SOURCE = (
+    "The Cancer Genome Atlas, RNA-seq, open access; the genes of a hypoxia signature as distributed in ssPATHS, "
+    "https://github.com/nrosed/ssPATHS, commit d4c0e364591ce9d588d79d40471b31c7b81db3cc"
 )
 
 
@@ -90,22 +106,30 @@ def read_pairs(paths: Iterable[Path]) -> "AnnData":
     return schema.check(AnnData(X=X, obs=obs, var=pd.DataFrame(index=pd.Index(genes)), uns=uns))
 
 
-def _read_type(kind: str, path: Path) -> "pd.DataFrame":
-    """Return one file as genes x samples on the common scale, float64."""
+@contextmanager
+def _one_table(path: Path) -> "Iterator[pd.DataFrame]":
+    """Yield the one table of an R file; whatever fails on it, here or in the body, is one sentence."""
     import pandas as pd
     import rdata
 
     try:
         (table,) = rdata.read_rda(path).values()
-        if not isinstance(table, pd.DataFrame):  # an R matrix arrives as an xarray.DataArray
-            table = table.to_pandas()
+        # an R matrix arrives as an xarray.DataArray
+        yield table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    except Exception as error:  # a damaged file fails in the decompressor, the parser or the converter
+        raise InputError(f"{path} cannot be read as one R table ({error}): delete it and fetch again") from error
+
+
+def _read_type(kind: str, path: Path) -> "pd.DataFrame":
+    """Return one file as genes x samples on the common scale, float64."""
+    import pandas as pd
+
+    with _one_table(path) as table:
         barcodes = table.columns.str.split(".")
         genes = table.index.astype(str)
         if not genes.is_unique or not table.columns.is_unique:
             raise ValueError("a gene or a sample stands twice")
         values = table.to_numpy(dtype=np.float64)
-    except Exception as error:  # a damaged file fails in the decompressor, the parser or the converter
-        raise InputError(f"{path} cannot be read as one R table ({error}): delete it and fetch again") from error
     if kind in WITHOUT_OFFSET:
         values = to_common_scale(values)
     _, n_pairs = PAIRS[kind]
@@ -174,3 +198,92 @@ def _notes(kinds: list[str], n_genes: int) -> list[str]:
             f"{GENES_IN_ALL_FILES:,}."
         )
     return notes
+
+
+def read_hypoxia(paths: Iterable[Path]) -> "AnnData":
+    """Read the genes of a hypoxia signature in the tumours and normals of 32 TCGA studies.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The one file ``tcga_expr_df.RData``.
+
+    Returns
+    -------
+    AnnData
+        A checked cohort: ``X`` is log2(x + 1) of values normalised by library size, four decimals, shape (9437,
+        50); samples stand in the order of the file, without its repeats. ``obs`` has, besides the usual labels,
+        ``sample_type`` (field 4 of the barcode: 01 primary, 02 recurrent, 06 metastatic tumour, 11 normal ...),
+        ``plate`` and ``centre``. ``cancer_type`` is the TCGA study; ``study`` the tissue source site;
+        ``tissue`` the study's organ, also for a metastasis found elsewhere.
+
+    Raises
+    ------
+    InputError
+        The file is another one, cannot be read, or does not hold these aliquots and genes.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    from gexlib.cohorts import schema
+
+    paths = [Path(path) for path in paths]
+    if [path.name for path in paths] != [HYPOXIA_FILE]:
+        given = ", ".join(map(str, paths)) or "nothing"
+        raise InputError(f"tcga-hypoxia is one file, {HYPOXIA_FILE}, not {given}: run `gexlib fetch tcga-hypoxia`")
+    (path,) = paths
+    with _one_table(path) as table:
+        first = [str(column) for column in table.columns[:4]]
+        if first != list(HYPOXIA_COLUMNS):
+            raise ValueError(f"its first columns are {', '.join(first)}")
+        table = table.drop_duplicates().reset_index(drop=True)  # 24 rows stand twice, all their values too
+        fields = table["tcga_id"].astype(str).str.split("-", expand=True)
+        normal = table["is_normal"].astype(bool)
+        expression = table.iloc[:, len(HYPOXIA_COLUMNS) :].to_numpy(dtype=np.float64)
+    if expression.shape != HYPOXIA_SHAPE or fields.shape[1] != 7 or (normal != (fields[3].str[:2] == "11")).any():
+        raise InputError(
+            f"{path} does not hold the {HYPOXIA_SHAPE[0]:,} aliquots x {HYPOXIA_SHAPE[1]} genes of tcga-hypoxia, with "
+            f"barcodes that agree with is_normal, but {len(table):,} x {expression.shape[1]}: delete it and fetch again"
+        )
+    kinds = table["study"].astype(str)
+    obs = pd.DataFrame(
+        {
+            "status": np.where(normal, "normal", "cancer"),
+            "origin": "patient",
+            "tissue": kinds.map(ORGANS).fillna(""),
+            "cancer_type": kinds,
+            "study": fields[1],
+            "patient": fields[0] + "-" + fields[1] + "-" + fields[2],
+            "sample_type": fields[3].str[:2],
+            "plate": fields[5],
+            "centre": fields[6],
+        }
+    ).set_axis(table["tcga_id"].astype(str), axis=0)
+    # Rounded for a digest that is the same on all machines, whose logarithms may differ in the last bit.
+    X = np.round(np.log2(expression + 1), 4).astype(np.float32)
+    var = pd.DataFrame(index=table.columns[len(HYPOXIA_COLUMNS) :].astype(str))
+    uns = {
+        "name": "tcga-hypoxia",
+        "source": HYPOXIA_SOURCE,
+        "scale": "log2(x + 1), x normalised by library size",
+        "simulated": False,
+        "notes": _hypoxia_notes(obs),
+    }
+    return schema.check(AnnData(X=X, obs=obs, var=var, uns=uns))
+
+
+def _hypoxia_notes(obs: "pd.DataFrame") -> list[str]:
+    """Return what a reader of results on this cohort must know."""
+    tumours = obs[obs["status"] == "cancer"]
+    spread = tumours[tumours["sample_type"] == "06"]
+    aliquots, samples = obs.groupby("patient").size(), obs.groupby(["patient", "sample_type"]).size()
+    return [
+        "Only 50 genes, those of a hypoxia signature: weak evidence on what needs many genes.",
+        f"{len(tumours) / len(obs):.1%} of the aliquots are tumours: read balanced accuracy or AUC beside accuracy.",
+        "Nearly all patients of tcga-pairs are here too: never train on one of the two and test on the other.",
+        f"{(aliquots > 1).sum()} of {len(aliquots):,} patients gave several aliquots: mostly a tumour and a normal; "
+        f"{samples[samples > 1].sum()} aliquots share patient and sample type, sequenced again from another vial, "
+        "portion or plate. Keep patients together.",
+        f"{(tumours['sample_type'] != '01').sum()} tumours are no primary ones, {len(spread)} of them metastases "
+        f"({(spread['cancer_type'] == 'SKCM').sum()} of SKCM): their tissue is named by the organ that they came from.",
+    ]

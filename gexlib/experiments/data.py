@@ -83,8 +83,8 @@ def counts(cohort: AnnData, seed: int) -> Iterator[dict]:
     for (target, status, origin), part in obs.groupby(["target", "status", "origin"], observed=True):
         axes = {"target": target, "status": status, "origin": origin}
         yield {**axes, "metric": "samples", "value": len(part)}
-        yield {**axes, "metric": "patients", "value": part["patient"].replace("", np.nan).nunique()}
-        yield {**axes, "metric": "studies", "value": part["study"].replace("", np.nan).nunique()}
+        for metric, column in (("patients", "patient"), ("studies", "study")):
+            yield {**axes, "metric": metric, "value": len(set(part[column]) - {""})}
 
 
 def components(cohort: AnnData, seed: int) -> Iterator[dict]:

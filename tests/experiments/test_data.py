@@ -47,7 +47,6 @@ def test_counts_are_those_of_the_labels(rows, cohort, site):
     assert got["studies"].to_dict() == by["study"].nunique().to_dict()
 
 
-@pytest.mark.filterwarnings("ignore:Downcasting behavior:FutureWarning")
 def test_unknown_patients_and_studies_count_as_none(variant):
     name = variant("bare", BOTH[1], lambda obs: obs.assign(patient="", study=""))
     (counts, *_) = data.cells(data.Parameters(name))

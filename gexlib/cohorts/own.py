@@ -1,0 +1,429 @@
+"""Cohorts of your own: an ``.h5ad`` file, or a table of expression with a sample sheet, and your column names.
+
+What a column or a label means is said by the user, never guessed: only upper and lower case are forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gexlib.cohorts import schema
+from gexlib.errors import InputError
+from gexlib.files import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+SEPARATORS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
+CLOSED = {"status": schema.STATUS, "origin": schema.ORIGIN}  # labels whose values are given
+LEAST = 5  # samples of each class that make a tissue worth a note
+NOT_STATED = "not stated"
+_SHOWN = 8  # values, columns or ids in one message
+_DROP = "<mapped to nothing>"  # marks a sample that --map drops
+_NOT_LOG = 50  # no log2 expression is larger
+
+
+def read(
+    path: Path | str,
+    name: str,
+    *,
+    samples: Path | str | None = None,
+    maps: Iterable[str] = (),
+    where: Iterable[str] = (),
+    scale: str = "",
+    source: str = "",
+    notes: Iterable[str] = (),
+) -> AnnData:
+    """Read a cohort of your own and put it into the one form.
+
+    Parameters
+    ----------
+    path : path
+        An ``.h5ad`` file, or a table ``.tsv``, ``.txt`` (tabs) or ``.csv`` (commas), also ``.gz``: genes x samples
+        or samples x genes, whichever side carries the ids of the sample sheet.
+    name : str
+        The name it will have.
+    samples : path, optional
+        The sample sheet of a table: sample ids in the first column, then labels.
+    maps : iterable of str
+        ``COLUMN=LABEL``: their column is our ``status``, ``origin``, ``tissue``, ``cancer_type``, ``study`` or
+        ``patient``. ``COLUMN:VALUE=OURS``: their value in this column means ours; ``*`` stands for all values
+        that are not named and not blank, an empty ``VALUE`` for blank ones, an empty ``OURS`` drops the samples.
+    where : iterable of str
+        ``COLUMN=VALUE`` in the file's own words: only such samples are kept. Values of one column are
+        alternatives; conditions on several columns must all hold.
+    scale, source : str
+        Said of the values; what the file itself says where they are not given.
+    notes : iterable of str
+        What a reader of results must know, besides what is found in the file.
+
+    Returns
+    -------
+    AnnData
+        A checked cohort. ``uns["imported"]`` says from which file, how it was mapped and what was dropped.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, a column or value is not there or not known, or the cohort breaks the contract.
+    """
+    from anndata import AnnData
+
+    path, maps, where = Path(path), list(maps), list(where)
+    adata, dropped = _read_any(path, samples)
+    said, obs = adata.uns, adata.obs.copy()
+    obs.columns = [str(column) for column in obs.columns]
+    if not obs.columns.is_unique:
+        raise InputError(f"{path}: column `{obs.columns[obs.columns.duplicated()][0]}` stands twice: keep one")
+    kept = _where(obs, where, dropped)
+    adata, obs = adata[kept], obs[kept]
+    obs, theirs = _map(obs, maps)
+    kept = _labelled(name, obs, theirs, dropped)
+    uns = {
+        "name": name,
+        "source": source or _text(said.get("source")) or f"imported from {path.name}; its source is {NOT_STATED}",
+        "scale": scale or _text(said.get("scale")) or NOT_STATED,
+        "simulated": bool(said.get("simulated", False)),
+        "notes": [],
+        "imported": {"file": path.name, "sha256": sha256(path), "map": maps, "where": where, "dropped": dropped},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them
+        adata = schema.check(AnnData(X=adata[kept].X, obs=obs[kept], var=adata.var, uns=uns))
+    own = said.get("notes", [])
+    adata.uns["notes"] = list(
+        dict.fromkeys([*([own] if isinstance(own, str) else map(str, own)), *notes, *_found(adata)])
+    )
+    return adata
+
+
+def _text(value) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _read_any(path: Path, samples: Path | str | None) -> tuple[AnnData, list[str]]:
+    """Return what a file holds, labels unchanged, and what had to be left out."""
+    if path.suffix == ".h5ad":
+        if samples is not None:
+            raise InputError(f"{path} carries its own labels: leave --samples {samples} out")
+        adata = schema.read_h5ad(path)
+        layers = [f"layer {name}: only X is kept" for name in adata.layers]
+        return adata, layers
+    if _separator(path) is None:
+        raise InputError(f"{path} cannot be imported: give an .h5ad file or a table, {' '.join(SEPARATORS)} (.gz)")
+    if samples is None:
+        raise InputError(
+            f"{path} holds no labels: add --samples SHEET, a table whose first column is the sample id and which has "
+            "a column for the status"
+        )
+    return _read_matrix(path, _read_sheet(Path(samples)))
+
+
+def _separator(path: Path) -> str | None:
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    return SEPARATORS.get(plain.suffix)
+
+
+def _read_table(path: Path, **how) -> pd.DataFrame:
+    """Return a table as text or numbers, its first column as index, its header as columns."""
+    import pandas as pd
+
+    separator = _separator(path)
+    if separator is None:
+        raise InputError(f"{path} cannot be read as a table: give one that ends in {', '.join(SEPARATORS)} (.gz)")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz)")
+    how |= {"sep": separator, "header": None, "encoding": "utf-8-sig"}
+    try:
+        # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
+        header = pd.read_csv(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
+        table = pd.read_csv(path, **how, skiprows=1, low_memory=False).set_index(0)
+    except Exception as error:  # of the decompressor, the decoder or the parser
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+    if table.shape[1] == 0:
+        raise InputError(f"{path} has one column only: separate columns by tabs in .tsv and .txt, by commas in .csv")
+    columns = header.iloc[0].str.strip().tolist()
+    if len(columns) - table.shape[1] not in (0, 1):
+        raise InputError(
+            f"{path} has {len(columns)} names in its header for {table.shape[1] + 1} columns: mend the header"
+        )
+    table.index = pd.Index([str(name).strip() for name in table.index], dtype=object)
+    table.columns = pd.Index(columns[len(columns) - table.shape[1] :], dtype=object)
+    return table
+
+
+def _refuse_repeated(path: Path, ids: pd.Index) -> None:
+    repeated = ids[ids.duplicated()].unique()
+    if len(repeated):
+        raise InputError(f"{path} has {len(repeated)} repeated sample ids, such as {_few(repeated)}: keep one of each")
+
+
+def _read_sheet(path: Path) -> pd.DataFrame:
+    """Return the sample sheet: labels as text, indexed by sample id."""
+    sheet = _read_table(path, dtype=str, keep_default_na=False).fillna("")
+    sheet = sheet[(sheet.index != "") | (sheet != "").any(axis=1)]  # a spreadsheet's empty lines
+    _refuse_repeated(path, sheet.index)
+    return sheet
+
+
+def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str]]:
+    """Return a table of numbers with the sheet's labels, samples in the order of the table."""
+    import pandas as pd
+    from anndata import AnnData
+
+    table = _read_table(path, converters={0: str}, float_precision="round_trip")
+    across, down = table.columns.isin(sheet.index), table.index.isin(sheet.index)
+    if across.sum() == down.sum():
+        which = "both its rows and its columns" if down.any() else "neither its rows nor its columns"
+        raise InputError(
+            f"{path}: {which} carry sample ids of the sheet ({_few(sheet.index)}); its rows begin with "
+            f"{_few(table.index)}, its columns with {_few(table.columns)}: use the same ids in both files"
+        )
+    if across.sum() > down.sum():
+        side, left_out, table = "columns", table.columns[~across], table.loc[:, across].T
+    else:
+        side, left_out, table = "rows", table.index[~down], table.loc[down]
+    dropped = []
+    if len(left_out):
+        dropped.append(f"{len(left_out)} {side} of the table that the sample sheet does not name ({_few(left_out)})")
+    absent = sheet.index[~sheet.index.isin(table.index)]
+    if len(absent):
+        dropped.append(f"{len(absent)} lines of the sample sheet that the table has no values for ({_few(absent)})")
+    _refuse_repeated(path, table.index)
+    _refuse_text(path, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # on repeated genes; `schema.check` refuses them
+        var = pd.DataFrame(index=table.columns)
+        return AnnData(X=table.to_numpy(dtype=np.float32), obs=sheet.loc[table.index].copy(), var=var), dropped
+
+
+def _refuse_text(path: Path, table: pd.DataFrame) -> None:
+    """Name the first value of a table that is no number."""
+    import pandas as pd
+
+    for number in range(table.shape[1]):
+        column = table.iloc[:, number]
+        if column.dtype.kind in "iuf":
+            continue
+        wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+        if wrong.any() or column.dtype.kind == "b":
+            first = int(wrong.argmax())
+            raise InputError(
+                f"{path} is not numeric: gene {column.name}, sample {column.index[first]} is `{column.iloc[first]}`; "
+                "give numbers only, with a point, and labels in the sample sheet"
+            )
+
+
+def _where(obs: pd.DataFrame, where: Sequence[str], dropped: list[str]) -> np.ndarray:
+    """Return which samples to keep."""
+    wanted: dict[str, list[str]] = {}
+    for text in where:
+        cut = _cut(obs, text, "=")
+        if cut is None:
+            raise InputError(f"--where {text}: write COLUMN=VALUE with one of the columns {_few(obs.columns, 20)}")
+        column, value = cut
+        values = _plain(obs[column])
+        if obs[column].dtype.kind == "b":
+            value = value.capitalize()  # true and True
+        if value not in set(values):
+            raise InputError(f"--where {text}: {column} has no value `{value}` but {_counted(values)}")
+        wanted.setdefault(column, []).append(value)
+    keep = np.ones(len(obs), dtype=bool)
+    for column, values in wanted.items():
+        keep &= _plain(obs[column]).isin(values).to_numpy()
+    if not keep.any():
+        raise InputError(f"--where {' --where '.join(where)}: no sample is left of {len(obs)}; ask for less")
+    if not keep.all():
+        dropped.append(f"{(~keep).sum()} of {len(keep)} samples by --where {' --where '.join(where)}")
+    return keep
+
+
+def _map(obs: pd.DataFrame, maps: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return obs with our column names and values, and their name of each of our columns."""
+    import pandas as pd
+
+    mapped: dict[str, str] = {}  # ours: theirs
+    meanings: dict[str, dict[str, str]] = {}  # theirs: {their value: ours}
+    for text in maps:
+        column, value, ours = _parse(obs, text)
+        if value is not None:
+            meanings.setdefault(column, {})[value] = ours
+        elif _label(ours) not in schema.LABELS:
+            raise InputError(f"--map {text}: `{ours}` is no label of ours; use one of {', '.join(schema.LABELS)}")
+        elif mapped.setdefault(_label(ours), column) != column:
+            raise InputError(f"--map {text}: {_label(ours)} is mapped from {mapped[_label(ours)]} already; choose one")
+    theirs = dict(mapped)
+    for column in sorted(obs.columns, key=lambda column: column not in schema.LABELS):  # ours, then all but ours
+        ours = _label(column)
+        if ours not in schema.LABELS or ours in mapped or column in mapped.values():
+            continue
+        if theirs.setdefault(ours, column) not in (column, ours):
+            raise InputError(
+                f"columns {theirs[ours]} and {column} could both be {ours}: choose with --map '{column}={ours}'"
+            )
+    for ours, allowed in CLOSED.items():
+        wrong = [word for word in meanings.get(theirs.get(ours), {}).values() if word and _label(word) not in allowed]
+        if wrong:
+            raise InputError(f"--map {theirs[ours]}:...={wrong[0]}: {ours} is {' or '.join(allowed)}; use these words")
+    said = obs.assign(**{column: _translate(obs[column], column, words) for column, words in meanings.items()})
+    # A column that gives way to a mapped one keeps its content under another name.
+    rest = {c: _spare(c, obs) if _label(c) in theirs else c for c in obs.columns if c not in theirs.values()}
+    labels = {ours: said[column] for ours, column in theirs.items()}
+    return pd.DataFrame(labels | {name: said[column] for column, name in rest.items()}, index=obs.index), theirs
+
+
+def _parse(obs: pd.DataFrame, text: str) -> tuple[str, str | None, str]:
+    """Return (their column, their value or None, ours) of one --map."""
+    left, equals, ours = text.rpartition("=")
+    if equals:
+        column = _column(obs, left)
+        if column is not None:
+            return column, None, ours.strip()
+        cut = _cut(obs, left, ":")
+        if cut is not None:
+            return *cut, ours.strip()
+    raise InputError(
+        f"--map {text}: write COLUMN=LABEL or COLUMN:VALUE=OURS with one of the columns {_few(obs.columns, 20)}"
+    )
+
+
+def _translate(theirs: pd.Series, column: str, meanings: dict[str, str]) -> pd.Series:
+    """Return a column in our words; a value that means nothing becomes `_DROP`."""
+    plain = _plain(theirs)
+    unknown = [value for value in meanings if value != "*" and value not in set(plain)]
+    if unknown:
+        shown = unknown[0] or "(blank)"
+        word = f"--map {column}:{unknown[0]}={meanings[unknown[0]]}"
+        raise InputError(f"{word}: no sample has `{shown}` but {_counted(plain)}")
+    result = plain.astype(object)
+    if "*" in meanings:
+        result = result.where(plain == "", meanings["*"])
+    for value, ours in meanings.items():
+        if value != "*":
+            result = result.mask(plain == value, ours)
+    known = plain.isin(meanings) | (("*" in meanings) & (plain != ""))
+    return result.mask(known & (result == ""), _DROP)
+
+
+def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: list[str]) -> np.ndarray:
+    """Bring status and origin to our spelling, in place; return which samples to keep."""
+    if "status" not in obs:
+        raise InputError(
+            f"cohort {name} has no status among its columns {_few(obs.columns, 20)}: say which one it is with --map "
+            "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer"
+        )
+    keep = np.ones(len(obs), dtype=bool)
+    for column in obs.columns:
+        gone = (obs[column].astype(object) == _DROP).to_numpy()
+        if gone.any():
+            dropped.append(f"{gone.sum()} samples whose {theirs.get(column, column)} was mapped to nothing")
+            keep &= ~gone
+    if not keep.any():
+        raise InputError(f"cohort {name}: --map drops every sample; map fewer values to nothing")
+    for column, allowed in CLOSED.items():
+        if column not in obs:
+            continue
+        plain = _plain(obs[column])
+        fitting = {value: _label(value) for value in plain.unique() if _label(value) in allowed}
+        obs[column] = plain.replace(fitting).astype(object)
+        wrong = plain[keep & ~plain.isin(fitting).to_numpy()]
+        if column == "origin":
+            wrong = wrong[wrong != ""]
+        if len(wrong):
+            mine, first = theirs.get(column, column), wrong.iloc[0]
+            raise InputError(
+                f"cohort {name}: {len(wrong)} samples have a {column} that is not {' or '.join(allowed)} but "
+                f"{_counted(wrong)}; say what it means with --map '{mine}:{first}={allowed[0]}', or drop these samples "
+                f"with --map '{mine}:{first}='"
+            )
+    return keep
+
+
+def _found(adata: AnnData) -> list[str]:
+    """Return what the labels and the scale themselves say that a reader must know."""
+    import pandas as pd
+
+    obs, notes = adata.obs, []
+    if re.search("quantile", adata.uns["scale"], re.IGNORECASE):
+        notes.append(
+            "The samples were quantile-normalised together, before any split into training and test samples: what is "
+            "tested had a small part in how training samples were scaled."
+        )
+    if (obs["study"] == "").all():
+        notes.append("Studies are not known: effects of studies cannot be told from those of cancer.")
+    else:
+        one_class = obs.groupby("study")["status"].transform("nunique") < 2
+        if one_class.any():
+            notes.append(
+                f"{one_class.sum()} of {len(obs)} samples are from studies with one status only: a model can learn the "
+                "study instead of the cancer."
+            )
+        tissues = pd.crosstab(obs["tissue"], obs["status"]).reindex(columns=list(schema.STATUS), fill_value=0)
+        usable = [tissue for tissue in tissues.index[(tissues >= LEAST).all(axis=1)] if tissue]
+        studies = obs.groupby("tissue")["study"].nunique()
+        alone = [tissue for tissue in usable if studies[tissue] == 1]
+        if alone and len(usable) > 1:
+            notes.append(
+                f"Study and tissue coincide for {', '.join(alone)}: what tells these tissues apart may be the study."
+            )
+    if (obs["patient"] == "").all():
+        notes.append("Patients are not known: two samples of one patient may fall on both sides of a split.")
+    largest = max(float(block.max()) for _, block in schema.row_blocks(adata.X))
+    if largest > _NOT_LOG:
+        notes.append(f"The largest value is {largest:,.0f}: no log2 scale, which the methods of the study expect.")
+    return notes
+
+
+def _label(text: str) -> str:
+    """Return a word as our labels are written."""
+    return re.sub(r"[\s-]+", "_", str(text).strip().lower())
+
+
+def _spare(name: str, obs: pd.DataFrame) -> str:
+    while name in obs.columns:
+        name += "_in_file"
+    return name
+
+
+def _column(obs: pd.DataFrame, name: str) -> str | None:
+    """Return the column of this name, in any case where only one fits."""
+    name = name.strip()
+    if name in obs.columns:
+        return name
+    fitting = [column for column in obs.columns if column.strip().lower() == name.lower()]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _cut(obs: pd.DataFrame, text: str, at: str) -> tuple[str, str] | None:
+    """Cut a text into one of the columns and a value of it; both may hold the character of the cut themselves."""
+    for place in re.finditer(re.escape(at), text):
+        column, value = _column(obs, text[: place.start()]), text[place.end() :].strip()
+        if column is not None:
+            return column, "" if value in schema.BLANK else value
+    return None
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """Return a column as text, blank where it is missing."""
+    text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+    return text.where(~text.isin(schema.BLANK), "")
+
+
+def _counted(values: pd.Series) -> str:
+    """Return the values of a column with their numbers, the most frequent first."""
+    counts = _plain(values).value_counts()
+    shown = ", ".join(f"`{value}` ({n})" if value else f"(blank) ({n})" for value, n in counts.head(_SHOWN).items())
+    return shown + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+
+
+def _few(items: Iterable, most: int = 3) -> str:
+    items = [str(item) for item in items]
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
