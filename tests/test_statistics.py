@@ -247,6 +247,26 @@ def test_own_tissue_as_source_is_outside_the_family():
     assert others["p_bh"].to_numpy() == pytest.approx(multipletests(others["p_raw"], method="fdr_bh")[1])
 
 
+def test_all_pairs_at_all_n_of_a_cohort_are_one_family_and_other_cohorts_and_arms_another():
+    types = ("BRCA", "HNSC", "KIRC")
+    rows = transfer_rows(targets=types, gain=0.01)
+    tuned = rows["arm"] == "fine_tuned"
+    random = np.random.default_rng(4)
+    spread = [rows[tuned].assign(source=s) for s in types]
+    spread = [part.assign(value=part["value"] + random.normal(0, 0.03, len(part))) for part in spread]
+    pooled = [part[part["frozen"] == 0].assign(arm="pooled", method="lasso") for part in spread]
+    one = pd.concat([rows[~tuned], *spread, *pooled])
+    table = compare_arms(pd.concat([one, one.assign(cohort="other")]), "accuracy")
+    for arm, cohort in itertools.product(("fine_tuned", "pooled"), ("tcga-pairs", "other")):
+        part = table[(table["arm"] == arm) & (table["cohort"] == cohort) & table["frozen"].fillna(0).eq(0)]
+        off = part[part["source"] != part["target"]]
+        assert len(part) == 18 and len(off) == 12  # three sources, three targets, two n
+        assert off["p_bh"].to_numpy() == pytest.approx(multipletests(off["p_raw"], method="fdr_bh")[1])
+        for _, at_one_n in off.groupby("n"):  # a family an n would give other values
+            alone = multipletests(at_one_n["p_raw"], method="fdr_bh")[1]
+            assert at_one_n["p_bh"].to_numpy() != pytest.approx(alone)
+
+
 def test_source_networks_are_averaged_but_other_axes_are_refused():
     rows = transfer_rows()
     twice = pd.concat([rows, rows.assign(source_seed=1, value=rows["value"] + 0.02)])

@@ -43,8 +43,13 @@ SECTIONS = {
     section.name: section
     for section in (
         Section("data", "01_data"),
+        Section("sensitivity", "02_sensitivity"),
         Section("comparison", "03_comparison"),
+        Section("cell-lines-and-patients", "04_cell_lines_and_patients"),
         Section("pan-to-specific", "05_pan_to_specific"),
+        Section("cancer-to-cancer", "06_cancer_to_cancer"),
+        Section("unsupervised", "07_unsupervised"),
+        Section("supplement", "09_supplement", "comparison"),
     )
 }
 

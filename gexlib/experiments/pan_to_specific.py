@@ -106,7 +106,7 @@ def group(cell: Cell) -> str:
     return "|".join(str(p[axis]) for axis in ("cohort", "target", "split", "folds", "repeat", "fold", "seed"))
 
 
-def fold_of(cell: Cell) -> Transfer:
+def fold_of(cell: Cell, kind: type[Transfer] = Transfer) -> Transfer:
     """Set up the fold of a cell: its target's samples, and the samples of every possible source.
 
     The source `PAN` is every sample that is not of the target. No source has a sample of a test patient
@@ -129,7 +129,7 @@ def fold_of(cell: Cell) -> Transfer:
         sources[name] = pan.take(np.flatnonzero(~tested & np.isin(pan.rows, of_source)))
     seed = seed_of(p["seed"], p["target"], p["repeat"], p["fold"])
     target_seed = seed_of(p["seed"], p["target"], p["repeat"], p["fold"], "target")
-    return Transfer(cohort.X, sources, train, test, pan, seed, target_seed)
+    return kind(cohort.X, sources, train, test, pan, seed, target_seed)
 
 
 def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:

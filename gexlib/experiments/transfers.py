@@ -225,8 +225,9 @@ class Transfer:
 
 
 def main_lines(rows):
-    """Rows that the article's figures show: the first scaler, the fewest frozen layers, the best classical method."""
+    """Rows that the article's figures show: the main scaler, the fewest frozen layers, the best classical method."""
     frozen = rows["frozen"].fillna(rows["frozen"].min()) == rows["frozen"].min()
     classical = ~rows["arm"].isin(["classical", "pooled"]) | (rows["method"] == "best_classical")
-    main = "domain" if (rows["scaler"] == "domain").any() else "source"
+    present = set(rows.loc[rows["arm"] != "pooled", "scaler"].dropna())
+    main = next((scaler for scaler in ("domain", "source", "subset", "all") if scaler in present), "source")
     return rows[frozen & classical & rows["scaler"].fillna(main).eq(main)]

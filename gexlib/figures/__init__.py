@@ -13,6 +13,8 @@ from gexlib.figures.cohorts import (
 from gexlib.figures.comparison import (
     learning_curves,
     method_bars,
+    split_dots,
+    task_dots,
 )
 from gexlib.figures.look import (
     ARM_COLOURS,
@@ -28,9 +30,28 @@ from gexlib.figures.look import (
     save,
     style,
 )
+from gexlib.figures.origins import (
+    epochs_curves,
+    gain_boxes,
+    origin_matrix,
+    sweep_curves,
+)
+from gexlib.figures.pairs import (
+    gain_heatmap,
+    pair_grid,
+)
+from gexlib.figures.sensitivity import (
+    importance_bars,
+    residual_pairs,
+    sensitivity_grid,
+)
 from gexlib.figures.transfer import (
     gain_curves,
     transfer_curves,
+)
+from gexlib.figures.unsupervised import (
+    gain_by_target,
+    schemes,
 )
 
 __all__ = [
@@ -45,13 +66,26 @@ __all__ = [
     "STATUS_COLOURS",
     "caption",
     "class_balance",
+    "epochs_curves",
     "experiment_map",
+    "gain_boxes",
+    "gain_by_target",
     "gain_curves",
+    "gain_heatmap",
+    "importance_bars",
     "learning_curves",
     "method_bars",
+    "origin_matrix",
+    "pair_grid",
     "pca",
+    "residual_pairs",
     "save",
+    "schemes",
+    "sensitivity_grid",
     "simulation_check",
+    "split_dots",
     "style",
+    "sweep_curves",
+    "task_dots",
     "transfer_curves",
 ]
