@@ -1,8 +1,9 @@
-"""The classical methods of the comparison, behind a t-test gene selection (article, "Comparison").
+"""Methods tuned on their training samples alone (article, "Comparison").
 
-Each is a scikit-learn pipeline: scale, select genes, classify. The number of genes and the method's
-hyper-parameters are tuned together in an inner cross-validation; nothing is fitted outside its
-training folds.
+The classical methods stand behind a t-test gene selection. Each is a scikit-learn pipeline: scale, select
+genes, classify. The number of genes and the method's hyper-parameters are tuned together in an inner
+cross-validation; nothing is fitted outside its training folds. The network (`NETWORK`) is tuned in the same
+folds over settings drawn at random, and sees all genes.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,13 +28,18 @@ from sklearn.utils.class_weight import compute_sample_weight
 from xgboost import XGBClassifier
 
 from gexlib.errors import InputError
+from gexlib.search import Space, draw
+from gexlib.search import settings as settings_of
+from gexlib.tasks import seed_of
+from gexlib.training import MLPClassifier
 
 METHODS = ("xgboost", "lasso", "random_forest", "svm_linear", "svm_rbf")
+NETWORK = "nn_inner"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the classical methods are tuned. All values are ours; the article names the procedure only.
+    """How the methods are tuned. All values are ours; the article names the procedure only.
 
     Attributes
     ----------
@@ -49,6 +56,13 @@ class Tuning:
     class_weight : {"balanced", "none"}
         "balanced" weighs samples inversely to their class and tunes for balanced accuracy; "none"
         leaves samples alone and tunes for accuracy.
+    settings : int
+        Of the network: drawn and tried.
+    space : Space
+        Of the network: what its settings are drawn from.
+    training : dict
+        Of the network: arguments of `gexlib.training.Training` that differ from the defaults. A drawn
+        value comes first.
     """
 
     genes: Sequence[int] = (50, 200, 1000)
@@ -57,6 +71,9 @@ class Tuning:
     rounds: int = 100
     grid: str = "full"
     class_weight: str = "balanced"
+    settings: int = 12
+    space: Space = Space()
+    training: dict = field(default_factory=dict)
 
     def __post_init__(self):
         """Refuse values that no tuning can use."""
@@ -66,6 +83,9 @@ class Tuning:
             raise InputError(f"class_weight '{self.class_weight}' is not known: use balanced or none.")
         if not self.genes or min(self.genes) < 1:
             raise InputError(f"genes={list(self.genes)}: name at least one number of genes, each 1 or more.")
+        for name, least in (("inner_folds", 2), ("trees", 1), ("rounds", 1), ("settings", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}={getattr(self, name)}: it must be {least} or more.")
 
 
 #: Hyper-parameters tried a method; "small" is the first and the last value of each list.
@@ -84,7 +104,20 @@ FALLBACK = {
     "random_forest": {"max_features": "sqrt"},
     "svm_linear": {"C": 1e-2},
     "svm_rbf": {"C": 1.0, "gamma": "scale"},
+    NETWORK: {"hidden": (500, 200, 100, 50)},
 }
+
+
+def grid(method: str, tuning: Tuning) -> dict[str, list]:
+    """Values tried of a classical method's own hyper-parameters."""
+    if tuning.grid == "full":
+        return GRIDS[method]
+    return {name: [values[0], values[-1]] for name, values in GRIDS[method].items()}
+
+
+def largest_grid(tuning: Tuning) -> int:
+    """Count the settings that the most tuned classical method tries: the budget of the network."""
+    return max(len(set(tuning.genes)) * prod(map(len, grid(method, tuning).values())) for method in METHODS)
 
 
 def classifier(method: str, tuning: Tuning, class_weight: str | None, seed: int) -> BaseEstimator:
@@ -107,7 +140,22 @@ def classifier(method: str, tuning: Tuning, class_weight: str | None, seed: int)
             return SVC(kernel="linear", class_weight=class_weight)
         case "svm_rbf":
             return SVC(kernel="rbf", class_weight=class_weight)
+        case "nn_inner":
+            training = {**tuning.training, "class_weight": class_weight}
+            return MLPClassifier(**training, device="cpu", random_state=seed)
     raise InputError(f"method '{method}' is not known: use one of {', '.join(METHODS)}.")
+
+
+def candidates(method: str, n_genes: int, tuning: Tuning, seed: int) -> tuple[list[dict], dict]:
+    """List the parameters that a method's pipeline is tried with, and those without inner cross-validation."""
+    fallback = {f"classify__{name}": value for name, value in FALLBACK[method].items()}
+    if method == NETWORK:
+        # one seed a setting: more settings hold the fewer
+        drawn = [settings_of(draw(tuning.space, seed_of(seed, "setting", i))) for i in range(tuning.settings)]
+        return [{f"classify__{k}": v for k, v in {**net, **train}.items()} for net, train in drawn], fallback
+    genes = sorted({min(k, n_genes) for k in tuning.genes})
+    own = {f"classify__{name}": values for name, values in grid(method, tuning).items()}
+    return list(ParameterGrid({"select__k": genes, **own})), {"select__k": genes[0], **fallback}
 
 
 @dataclass(frozen=True)
@@ -119,7 +167,7 @@ class Tuned:
     pipeline : Pipeline
         Fitted on all training samples with the chosen parameters.
     chosen : dict
-        Number of genes (`genes`) and hyper-parameters.
+        Number of genes (`genes`; not of the network) and hyper-parameters.
     inner_folds : int
         Folds used; 0 where fixed defaults were taken.
     inner_score : float
@@ -156,12 +204,14 @@ def tune(
     tuning: Tuning = Tuning(),
     seed: int = 0,
 ) -> Tuned:
-    """Choose the number of genes and the hyper-parameters by inner CV and refit on all samples.
+    """Choose a method's hyper-parameters, with them the number of genes, by inner CV and refit on all samples.
+
+    A setting of the network whose training diverges in any fold loses to all that do not.
 
     Parameters
     ----------
     method : str
-        One of `METHODS`.
+        One of `METHODS`, or `NETWORK`.
     X : array, shape (n_samples, n_genes)
         Unscaled expression of the training samples only.
     y : array of int, shape (n_samples,)
@@ -175,16 +225,30 @@ def tune(
     """
     groups = np.arange(len(y)) if groups is None else groups
     weight = None if tuning.class_weight == "none" else "balanced"
-    genes = sorted({min(k, X.shape[1]) for k in tuning.genes})
-    pipeline = Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("select", SelectKBest(f_classif, k=genes[0])),  # two classes: F = t^2, pooled variance
-            ("classify", classifier(method, tuning, weight, seed)),
-        ]
-    )
-    fit_parameters = {"classify__sample_weight": compute_sample_weight(weight, y)} if method == "xgboost" else {}
+    steps = [("scale", StandardScaler()), ("classify", classifier(method, tuning, weight, seed))]
+    if method != NETWORK:
+        steps.insert(1, ("select", SelectKBest(f_classif)))  # two classes: F = t^2, pooled variance
+    pipeline = Pipeline(steps)
+    fit_parameters = {}
+    if method == "xgboost":
+        fit_parameters = {"classify__sample_weight": compute_sample_weight(weight, y)}
+    if method == NETWORK:
+        fit_parameters = {"classify__groups": groups}  # early stopping, too, keeps patients on one side
+    tried, fallback = candidates(method, X.shape[1], tuning, seed)
     splits = inner_splits(y, groups, tuning.inner_folds, seed)
+    scoring = "accuracy" if weight is None else "balanced_accuracy"
+
+    def score(candidate: dict) -> float:
+        model = clone(pipeline).set_params(**candidate)
+        try:
+            return float(
+                cross_val_score(
+                    model, X, y, scoring=scoring, cv=splits, params=fit_parameters, error_score="raise"
+                ).mean()
+            )
+        except InputError:  # the network's training diverged
+            return -np.inf
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # liblinear's cap of iterations, weak penalties
         # a gene constant in a fold has no t-statistic and is never selected, one constant in each class an infinite one
@@ -194,24 +258,22 @@ def tune(
         )
         # a fold's test side may hold one class, balanced accuracy is then the recall of that class
         warnings.filterwarnings("ignore", "y_pred contains classes|A single label was found", UserWarning)
-        if not splits:
-            pipeline.set_params(**{f"classify__{name}": value for name, value in FALLBACK[method].items()})
-            chosen = {name.rsplit("__", 1)[-1]: value for name, value in FALLBACK[method].items()}
-            return Tuned(pipeline.fit(X, y, **fit_parameters), {"genes": genes[0], **chosen})
-        grid = {f"classify__{name}": values for name, values in GRIDS[method].items()}
-        if tuning.grid == "small":
-            grid = {name: [values[0], values[-1]] for name, values in grid.items()}
-        search = GridSearchCV(
-            pipeline,
-            {"select__k": genes, **grid},
-            scoring="accuracy" if weight is None else "balanced_accuracy",
-            cv=splits,
-            error_score="raise",
-        )
-        search.fit(X, y, **fit_parameters)
-    chosen = {"genes": search.best_params_["select__k"]}
-    chosen |= {k.rsplit("__", 1)[1]: v for k, v in search.best_params_.items() if k.startswith("classify")}
-    return Tuned(search.best_estimator_, chosen, len(splits), float(search.best_score_))
+        scored = [(score(candidate), candidate) for candidate in tried] if splits else []
+        for value, candidate in sorted(scored, key=lambda pair: -pair[0]):  # stable: the first of equals
+            if value == -np.inf:
+                break
+            try:
+                fitted = clone(pipeline).set_params(**candidate).fit(X, y, **fit_parameters)
+            except InputError:  # on all samples it diverged, so the next best
+                continue
+            return Tuned(fitted, _named(candidate), len(splits), value)
+        return Tuned(clone(pipeline).set_params(**fallback).fit(X, y, **fit_parameters), _named(fallback))
+
+
+def _named(candidate: dict) -> dict:
+    """Parameters of a pipeline under their readers' names, the number of genes first."""
+    own = {key.rsplit("__", 1)[1]: value for key, value in candidate.items() if key != "select__k"}
+    return {"genes": candidate["select__k"], **own} if "select__k" in candidate else own
 
 
 def scores(pipeline: Pipeline, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,4 +1,4 @@
-"""The classical methods against plain scikit-learn, SciPy and XGBoost."""
+"""The tuned methods against plain scikit-learn, SciPy, XGBoost and the network itself."""
 
 import warnings
 
@@ -15,8 +15,22 @@ from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 from gexlib import baselines
-from gexlib.baselines import FALLBACK, GRIDS, METHODS, Tuning, inner_folds, inner_splits, scores, tune
+from gexlib.baselines import (
+    FALLBACK,
+    GRIDS,
+    METHODS,
+    NETWORK,
+    Tuning,
+    candidates,
+    inner_folds,
+    inner_splits,
+    largest_grid,
+    scores,
+    tune,
+)
 from gexlib.errors import InputError
+from gexlib.search import Space
+from gexlib.training import MLPClassifier
 
 #: One value a hyper-parameter, none of them a library's default.
 POINT = {
@@ -391,6 +405,117 @@ def test_errors_are_sentences():
     for genes in ((), (0, 5)):
         with pytest.raises(InputError, match="genes="):
             Tuning(genes=genes)
+    for name, value in (("inner_folds", 1), ("trees", 0), ("rounds", -1), ("settings", 0)):
+        with pytest.raises(InputError, match=f"{name}={value}: it must be . or more"):
+            Tuning(**{name: value})
+
+
+# ----------------------------------------------------------------------------------------- the network
+
+FEW = {"epochs": 12, "fixed_epochs": 12}
+GOOD = {"hidden": [12], "learning_rate": 0.02, "batch_size": 16}
+POOR = {"hidden": [3], "learning_rate": 1e-6, "batch_size": 32}
+WILD = {"hidden": [5], "learning_rate": 1e30, "batch_size": 16}  # its training diverges
+
+
+def given(monkeypatch, *tried, fallback=(4,)):
+    """Let the network be tried with these settings."""
+    tried = [{f"classify__{name}": value for name, value in one.items()} for one in tried]
+    monkeypatch.setattr(baselines, "candidates", lambda *_: (tried, {"classify__hidden": fallback}))
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+def test_the_networks_inner_cross_validation_is_that_of_a_plain_loop(class_weight):
+    X, y = data(60, strength=1.0)
+    groups = np.arange(60) // 2
+    space = Space(layers=(1, 2), neurons=(4, 30), learning_rate=(1e-3, 0.1), batch_size=(16, 32))
+    tuning = Tuning(inner_folds=3, class_weight=class_weight, settings=4, space=space, training=FEW)
+    tuned = tune(NETWORK, X, y, groups, tuning, SEED)
+    score = accuracy_score if class_weight == "none" else balanced_accuracy_score
+    tried, _ = candidates(NETWORK, 30, tuning, SEED)
+    assert len(tried) == 4
+    means = []
+    for setting in tried:
+        setting = {key.removeprefix("classify__"): value for key, value in setting.items()}
+        network = {**FEW, **setting, "class_weight": class_weight, "random_state": SEED}
+        of_folds = []
+        for train, test in StratifiedGroupKFold(3, shuffle=True, random_state=SEED).split(X, y, groups):
+            scaler = StandardScaler().fit(X[train])
+            model = MLPClassifier(**network).fit(scaler.transform(X[train]), y[train], groups[train])
+            of_folds.append(score(y[test], model.predict(scaler.transform(X[test]))))
+        means.append(np.mean(of_folds))
+        if tuned.chosen == setting:
+            scaler = StandardScaler().fit(X)
+            again = MLPClassifier(**network).fit(scaler.transform(X), y, groups)
+            np.testing.assert_allclose(scores(tuned.pipeline, X)[0], again.predict_proba(scaler.transform(X)))
+            assert means[-1] == max(means)
+    assert tuned.inner_score == pytest.approx(max(means)) and len(set(means)) > 1
+    assert tuned.inner_folds == 3 and "genes" not in tuned.chosen
+
+
+def test_settings_are_drawn_one_seed_each_and_within_the_budget():
+    few, many = (candidates(NETWORK, 30, Tuning(settings=k), SEED)[0] for k in (3, 6))
+    assert many[:3] == few and len({str(one) for one in many}) == 6
+    assert candidates(NETWORK, 30, Tuning(settings=3), SEED + 1)[0] != few
+    assert largest_grid(Tuning()) == 3 * 4 * 2 and largest_grid(Tuning(genes=(5,), grid="small")) == 4
+    assert largest_grid(Tuning()) == max(len(candidates(m, 5000, Tuning(), 0)[0]) for m in METHODS)
+
+
+def test_a_setting_that_diverges_loses_and_stops_nothing(monkeypatch):
+    X, y = data(60)
+    tuning = Tuning(inner_folds=3, training=FEW)
+    for tried in ((WILD, POOR), (POOR, WILD)):
+        given(monkeypatch, *tried)
+        tuned = tune(NETWORK, X, y, tuning=tuning)
+        assert tuned.chosen == POOR and tuned.inner_folds == 3
+    given(monkeypatch, WILD, POOR, GOOD)
+    assert tune(NETWORK, X, y, tuning=tuning).chosen == GOOD
+    given(monkeypatch, WILD, WILD)
+    tuned = tune(NETWORK, X, y, tuning=tuning)
+    assert tuned.chosen == {"hidden": (4,)} and tuned.inner_folds == 0 and np.isnan(tuned.inner_score)
+
+
+def test_the_next_best_stands_in_for_one_that_diverges_on_all_samples(monkeypatch):
+    X, y = data(60)
+    given(monkeypatch, GOOD, POOR)
+    fit = MLPClassifier.fit
+
+    def touchy(model, X, y, groups=None):
+        if len(X) == 60 and model.hidden == GOOD["hidden"]:
+            raise InputError("training diverged")
+        return fit(model, X, y, groups)
+
+    monkeypatch.setattr(MLPClassifier, "fit", touchy)
+    assert tune(NETWORK, X, y, tuning=Tuning(inner_folds=3, training=FEW)).chosen == POOR
+
+
+def test_a_setting_that_diverges_in_the_folds_only_is_not_taken(monkeypatch):
+    X, y = data(60)
+    given(monkeypatch, GOOD)
+    fit = MLPClassifier.fit
+
+    def touchy(model, X, y, groups=None):
+        if len(X) < 60:
+            raise InputError("training diverged")
+        return fit(model, X, y, groups)
+
+    monkeypatch.setattr(MLPClassifier, "fit", touchy)
+    assert tune(NETWORK, X, y, tuning=Tuning(inner_folds=3, training=FEW)).chosen == {"hidden": (4,)}
+
+
+def test_other_errors_are_not_taken_for_divergence(monkeypatch):
+    X, y = data(60)
+    given(monkeypatch, GOOD)
+    monkeypatch.setattr(MLPClassifier, "fit", lambda *_, **__: 1 + "")
+    with pytest.raises(TypeError):
+        tune(NETWORK, X, y, tuning=Tuning(inner_folds=3, training=FEW))
+
+
+def test_the_network_without_inner_folds_is_the_default_one():
+    X, y = np.random.default_rng(0).normal(size=(10, 20)), np.array([0] * 9 + [1])
+    tuned = tune(NETWORK, X, y, tuning=Tuning(training=FEW))
+    assert tuned.chosen == {"hidden": (500, 200, 100, 50)} and tuned.inner_folds == 0
+    assert tuned.pipeline.named_steps["classify"].hidden == MLPClassifier().hidden
 
 
 # --------------------------------------------------------------------------------------------- canary
