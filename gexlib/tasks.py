@@ -158,8 +158,10 @@ def seed_of(*axes) -> int:
     return int.from_bytes(hashlib.sha256("|".join(map(str, axes)).encode()).digest()[:4], "big") >> 1
 
 
-def folds(problem: Problem, n_folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def folds(problem: Problem, n_folds: int, seed: int, used: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Stratified folds that keep groups together: a list of (train, test), counted within the problem.
+
+    Only the first `used` folds are looked at and returned; default: all.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def folds(problem: Problem, n_folds: int, seed: int) -> list[tuple[np.ndarray, n
             f"{in_class}; use fewer folds."
         )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    pairs = list(splitter.split(problem.y, problem.y, problem.groups))
+    pairs = list(splitter.split(problem.y, problem.y, problem.groups))[:used]
     for train, test in pairs:
         if len(np.unique(problem.y[train])) < len(problem.classes) or len(np.unique(problem.y[test])) < 2:
             raise InputError(
@@ -186,7 +188,7 @@ def folds(problem: Problem, n_folds: int, seed: int) -> list[tuple[np.ndarray, n
 
 def holdout(problem: Problem, seed: int, parts: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """Hold out one part in five: (train, test), stratified, groups together, as the first of `parts` folds."""
-    return folds(problem, parts, seed)[0]
+    return folds(problem, parts, seed, used=1)[0]
 
 
 def nested_order(y: np.ndarray, seed: int) -> np.ndarray:

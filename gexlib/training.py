@@ -74,6 +74,9 @@ class Training:
         for name in ("learning_rate", "batch_size", "epochs", "fixed_epochs"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be greater than 0.")
+        for name in ("momentum", "patience", "l1", "l2"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be 0 or greater.")
         if not 0 <= self.validation < 1:
             raise InputError(f"validation is {self.validation}: it must be a share from 0 to below 1.")
 
