@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gexlib.baselines import METHODS
-from gexlib.experiments import comparison, pan_to_specific, section
+from gexlib.experiments import cancer_to_cancer, comparison, pan_to_specific, section, sensitivity, unsupervised
 from gexlib.figures import METHOD_LABELS
 from gexlib.files import project_root
 from gexlib.statistics import compare_arms, compare_methods, summarise
@@ -55,8 +55,8 @@ def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
 def _finding(identifier: str, rows: pd.DataFrame) -> str:
     """Apply a statement's rule; "" where it has none."""
     kind, _, name = identifier.partition("/")
-    if kind == "pan-to-specific" and name in set(rows["target"]):
-        return _target(rows, name)
+    if kind in GAINS and name in set(rows["target"]):
+        return _target(GAINS[kind](rows), name)
     return RULES[identifier](rows) if identifier in RULES else ""
 
 
@@ -123,26 +123,168 @@ def _against_classical(lowest: float, highest: float) -> Callable[[pd.DataFrame]
     return rule
 
 
-def _gains(rows: pd.DataFrame) -> pd.DataFrame:
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _pan_gains(rows: pd.DataFrame) -> pd.DataFrame:
     """Gain in accuracy with F = 0 at every target and n."""
     table = compare_arms(pan_to_specific.main_lines(rows), "accuracy")
     return table[table["arm"] == "fine_tuned"]
 
 
-def _target(rows: pd.DataFrame, target: str) -> str:
+def _unsupervised_gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gain of the article's way of pre-training, F = 0, at every target and n."""
+    table = unsupervised.summarise(unsupervised.main_lines(rows))
+    return table[table["arm"] == "fine_tuned"]
+
+
+GAINS = {"pan-to-specific": _pan_gains, "unsupervised": _unsupervised_gains}
+
+
+def _target(gains: pd.DataFrame, target: str) -> str:
     """Gain at each n of one target, with the interval at the smallest."""
-    part = _gains(rows[rows["target"] == target]).sort_values("n")
+    part = gains[gains["target"] == target].sort_values("n")
     first = part.iloc[0]
-    interval = f"{100 * first['difference_low']:+.1f} to {100 * first['difference_high']:+.1f}"
-    rest = ", ".join(f"{n}: {100 * d:+.1f}" for n, d in zip(part["n"][1:], part["difference"][1:], strict=True))
-    return f"gain at n = {first['n']}: {100 * first['difference']:+.1f} points ({interval}); at n = {rest}"
+    interval = f"{_points(first['difference_low'])} to {_points(first['difference_high'])}"
+    rest = ", ".join(f"{n}: {_points(d)}" for n, d in zip(part["n"][1:], part["difference"][1:], strict=True))
+    return f"gain at n = {first['n']}: {_points(first['difference'])} points ({interval})" + (
+        rest and f"; at n = {rest}"
+    )
 
 
 def _by_size(rows: pd.DataFrame) -> str:
     """Mean gain over the targets that have every size, by n."""
-    table = _gains(rows).pivot_table(index="target", columns="n", values="difference").dropna()
-    means = ", ".join(f"n = {n}: {100 * d:+.1f}" for n, d in table.mean().items())
+    table = _pan_gains(rows).pivot_table(index="target", columns="n", values="difference").dropna()
+    means = ", ".join(f"n = {n}: {_points(d)}" for n, d in table.mean().items())
     return f"mean gain over {len(table)} targets, points: {means}" if len(table) else ""
+
+
+def _count(table: pd.DataFrame, sign: int) -> str:
+    """Say in how many rows of a table of gains the gain has a sign, surely: before and after adjustment."""
+    raw = (table["p_raw"] < 0.05) & (np.sign(table["difference"]) == sign)
+    return f"{raw.sum()} of {len(table)} (adjusted {(raw & (table['p_bh'] < 0.05)).sum()})"
+
+
+def _never_above(rows: pd.DataFrame) -> str:
+    table = _unsupervised_gains(rows)
+    return (
+        f"above the baseline, p < 0.05: {_count(table, 1)} of targets and sizes; below: {_count(table, -1)}; "
+        f"gains from {_points(table['difference'].min())} to {_points(table['difference'].max())} points"
+    )
+
+
+def _pairs(sign: int) -> Callable[[pd.DataFrame], str]:
+    """Rule: in how many pairs of different cancers transfer helps (1) or harms (-1), and how far it goes."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        table = cancer_to_cancer.gains(rows)
+        table = table[table["source"] != table["target"]]
+        if table.empty:
+            return ""
+        far = table["difference"].max() if sign > 0 else table["difference"].min()
+        equal = (table["p_equivalent"] < 0.05).sum()
+        return (
+            f"{'helps' if sign > 0 else 'harms'}, p < 0.05: {_count(table, sign)} pairs and sizes, the "
+            f"{'largest gain' if sign > 0 else 'largest loss'} {_points(far)} points; equal within one point: {equal}"
+        )
+
+    return rule
+
+
+def _diagonal(rows: pd.DataFrame) -> str:
+    table = cancer_to_cancer.diagonal(rows)
+    means = ", ".join(f"n = {n}: {_points(d)}" for n, d in table.groupby("n")["difference"].mean().items())
+    return f"mean gain, points: {means}; above the baseline, p < 0.05: {_count(table, 1)}" if len(table) else ""
+
+
+def _trend(name: str, task: str | None = None) -> Callable[[pd.DataFrame], str]:
+    """Rule: lowest and highest level of accuracy over the values of one hyper-parameter."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        table = sensitivity.trends(rows)
+        table = table[(table["hyper_parameter"] == name) & table["task"].isin([task] if task else table["task"])]
+        return ", ".join(
+            f"{row.task} highest at {row.at_highest} ({_percent(row.highest)}), lowest at {row.at_lowest} "
+            f"({_percent(row.lowest)}), range {100 * row.range:.1f} points"
+            for row in table.itertuples()
+        )
+
+    return rule
+
+
+def _medians(what: str, parts: dict[str, Callable[[pd.DataFrame], pd.Series]]) -> Callable[[pd.DataFrame], str]:
+    """Rule: median accuracy of some groups of draws, a task at a time."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        found = []
+        for task, part in sensitivity.draws(rows).groupby("task"):
+            medians = {name: part.loc[chosen(part), "accuracy"].median() for name, chosen in parts.items()}
+            found.append(f"{task} " + ", ".join(f"{name} {_percent(m)}" for name, m in medians.items() if m == m))
+        return f"{what}: " + "; ".join(found)
+
+    return rule
+
+
+def _optimisers(what: str, value: Callable[[pd.DataFrame], str]) -> Callable[[pd.DataFrame], str]:
+    """Rule: something said of each optimiser's draws, a task at a time."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        found = [
+            f"{task} " + ", ".join(f"{name} {value(own)}" for name, own in part.groupby("optimiser"))
+            for task, part in sensitivity.draws(rows).groupby("task")
+        ]
+        return f"{what}: " + "; ".join(found)
+
+    return rule
+
+
+def _learning_rate_of_best(part: pd.DataFrame) -> str:
+    best = part.nlargest(max(1, len(part) // 10), "accuracy")
+    return f"{best['learning_rate'].median():.2g}"
+
+
+def _failed(part: pd.DataFrame) -> str:
+    """Share of draws that rank no better than a coin, or diverged."""
+    return _percent((part["diverged"].astype(bool) | (part["roc_auc"].fillna(0.5) < 0.6)).mean()) + " %"
+
+
+def _residual(rows: pd.DataFrame) -> str:
+    return ", ".join(
+        f"{row.task} with minus without: {_points(row.difference)} points ({_points(row.difference_low)} to "
+        f"{_points(row.difference_high)}, {row.n_pairs} pairs)"
+        for row in sensitivity.residual_gain(rows).itertuples()
+    )
+
+
+def _rank(name: str) -> Callable[[pd.DataFrame], str]:
+    """Rule: rank correlation of a hyper-parameter with accuracy."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        found = [
+            f"{task} {part[name].corr(part['accuracy'], method='spearman'):+.2f}"
+            for task, part in sensitivity.draws(rows).groupby("task")
+        ]
+        return "rank correlation with accuracy: " + ", ".join(found)
+
+    return rule
+
+
+def _specific(rows: pd.DataFrame) -> str:
+    """In how many single-cancer tasks and methods a method differs from the network."""
+    rows = comparison.specific(rows)
+    if rows.empty:
+        return ""
+    table = comparison.over_tasks(rows)
+    table = table[table["method"] != comparison.NETWORK]
+    differ = (table["p_bh"] < 0.05).sum()
+    return (
+        f"{differ} of {len(table)} methods and tasks differ from the network (adjusted p < 0.05)" if len(table) else ""
+    )
+
+
+def _weight(part: pd.DataFrame, kind: str, least: float, most: float) -> pd.Series:
+    return (part["penalty"] == kind) & part["penalty_weight"].between(least, most)
 
 
 RULES: dict[str, Callable[[pd.DataFrame], str]] = {
@@ -153,5 +295,53 @@ RULES: dict[str, Callable[[pd.DataFrame], str]] = {
     "comparison/small-n": _against_classical(0, 300),
     "comparison/middle-n": _against_classical(300, 3001),
     "comparison/large-n": _against_classical(3001, np.inf),
+    "comparison/specific": _specific,
     "pan-to-specific/smaller-n-more-gain": _by_size,
+    "cancer-to-cancer/diagonal": _diagonal,
+    "cancer-to-cancer/others": _pairs(1),
+    "cancer-to-cancer/harm": _pairs(-1),
+    "unsupervised/never-above": _never_above,
+    "sensitivity/layers-range": _trend("layers"),
+    "sensitivity/neurons-range": _trend("neurons"),
+    "sensitivity/small-networks": _trend("neurons", "tcga/type"),
+    "sensitivity/deep-decline": _medians(
+        "median accuracy",
+        {"up to 5 layers": lambda d: d["layers"] <= 5, "6 or more": lambda d: d["layers"] > 5},
+    ),
+    "sensitivity/residual": _residual,
+    "sensitivity/tcga-status-layers": _trend("layers", "tcga/pan"),
+    "sensitivity/optimisers": _optimisers("best accuracy", lambda part: _percent(part["accuracy"].max())),
+    "sensitivity/learning-rate": _optimisers("median learning rate of the best tenth", _learning_rate_of_best),
+    "sensitivity/sgd-stable": _optimisers("share of draws that failed", _failed),
+    "sensitivity/batch-norm": _medians(
+        "median accuracy",
+        {"with": lambda d: d["batch_norm"].astype(bool), "without": lambda d: ~d["batch_norm"].astype(bool)},
+    ),
+    "sensitivity/batch-size": _rank("batch_size"),
+    "sensitivity/regularisation-small": _medians(
+        "median accuracy",
+        {
+            "dropout below 0.1": lambda d: d["dropout"] < 0.1,
+            "0.1 to 0.3": lambda d: d["dropout"].between(0.1, 0.3),
+            "no L1": lambda d: _weight(d, "l1", 0, 0),
+            "L1 up to 1e-5": lambda d: _weight(d, "l1", 1e-7, 1e-5),
+        },
+    ),
+    "sensitivity/regularisation-large": _medians(
+        "median accuracy",
+        {
+            "dropout below 0.3": lambda d: d["dropout"] < 0.3,
+            "above 0.6": lambda d: d["dropout"] > 0.6,
+            "L1 up to 1e-5": lambda d: _weight(d, "l1", 0, 1e-5),
+            "L1 1e-2": lambda d: _weight(d, "l1", 1e-2, 1),
+        },
+    ),
+    "sensitivity/l2": _medians(
+        "median accuracy",
+        {
+            f"{kind.upper()} {weight:g}": (lambda d, k=kind, w=weight: _weight(d, k, w, w))
+            for weight in (1e-6, 1e-4, 1e-2)
+            for kind in ("l1", "l2")
+        },
+    ),
 }
