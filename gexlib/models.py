@@ -1,4 +1,4 @@
-"""Networks: the multilayer perceptron of the study (article, "Deep neural network")."""
+"""Networks: the multilayer perceptron of the study (article, "Deep neural network") and its autoencoders."""
 
 from __future__ import annotations
 
@@ -80,3 +80,41 @@ class MLP(nn.Module):
         for layer in self.hidden[: self.frozen]:
             layer.eval()
         return self
+
+
+class DenoisingAutoencoder(nn.Module):
+    """Autoencoder that reconstructs samples from noisy copies of them (article, "Transfer learning", Fig. 11).
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The encoder: hidden layers of an `MLP`, one after the other. They are not copied: training the
+        autoencoder trains them.
+    noise : float or tensor of shape (n_inputs,)
+        Standard deviation of the Gaussian noise that training adds to the input.
+
+    Notes
+    -----
+    The decoder mirrors the encoder's widths and what else its first layer has (batch norm, dropout, skip
+    connections); its last layer is linear, since standardised genes have both signs. Weights are not tied.
+    """
+
+    def __init__(self, layers: Sequence[Layer], noise: float | torch.Tensor = 0.1):
+        super().__init__()
+        widths = [layers[0].linear.in_features, *(layer.linear.out_features for layer in layers)]
+        batch_norm = isinstance(layers[0].norm, nn.BatchNorm1d)
+        residual = any(layer.residual for layer in layers)
+        self.encoder = nn.Sequential(*layers)
+        self.decoder = MLP(
+            widths[-1], widths[0], widths[-2:0:-1], batch_norm, getattr(layers[0].dropout, "p", 0.0), residual
+        )
+        self.decoder.to(layers[0].linear.weight)  # the encoder's number type and device
+        self.register_buffer("noise", torch.as_tensor(noise).to(layers[0].linear.weight), persistent=False)
+
+    def corrupt(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a noisy copy of samples [batch, n_inputs]."""
+        return x + self.noise * torch.randn_like(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Reconstruct samples [batch, n_inputs]; in training mode from noisy copies of them."""
+        return self.decoder(self.encoder(self.corrupt(x) if self.training else x))

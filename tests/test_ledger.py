@@ -1,9 +1,13 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from gexlib import ledger
-from gexlib.results import table
+from gexlib.experiments import SECTIONS
+from gexlib.results import canonical, table
+from gexlib.search import Space, draw
 
 
 def comparison_rows(network: float, lasso: float, svm: float, task="tcga/pan", cohort="tcga-pairs") -> pd.DataFrame:
@@ -77,5 +81,71 @@ def test_only_admitted_cohorts_speak(cohort):
 
 
 def test_every_rule_belongs_to_a_published_statement():
-    known = set(ledger.published("comparison")["id"]) | set(ledger.published("pan-to-specific")["id"])
-    assert set(ledger.RULES) <= known
+    known = pd.concat([ledger.published(name) for name in SECTIONS])
+    assert set(ledger.RULES) <= set(known["id"])
+    analogues = {"tcga-pairs", "tcga-hypoxia"}
+    assert all(analogues & set(row.cohorts.split(";")) for row in known.itertuples() if row.id in ledger.RULES)
+
+
+def pair_rows(gains: dict[tuple[str, str], float]) -> pd.DataFrame:
+    """Rows of one cancer to another: every pair's gain at n = 8, baselines shared."""
+    rows = []
+    for target in {target for _, target in gains}:
+        base = transfer_rows({8: 0.0}, target)
+        rows.append(base[base["arm"] == "baseline"])
+    for (source, target), gain in gains.items():
+        pair = transfer_rows({8: gain}, target)
+        rows.append(pair[pair["arm"] == "fine_tuned"].assign(source=source))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_pairs_are_counted_without_the_diagonal():
+    gains = {("BRCA", "BRCA"): 0.2, ("BRCA", "THCA"): 0.1, ("THCA", "BRCA"): -0.05, ("THCA", "THCA"): 0.3}
+    found = here("cancer-to-cancer", pair_rows(gains))
+    assert "helps, p < 0.05: 1 of 2 (adjusted 1) pairs" in found["cancer-to-cancer/others"]
+    assert "largest gain +10." in found["cancer-to-cancer/others"]
+    assert "harms, p < 0.05: 1 of 2 (adjusted 1) pairs" in found["cancer-to-cancer/harm"]
+    assert "largest loss -5." in found["cancer-to-cancer/harm"] or "largest loss -4." in found["cancer-to-cancer/harm"]
+    assert "n = 8: +25." in found["cancer-to-cancer/diagonal"]
+    assert found["cancer-to-cancer/UCEC-to-THCA"] == "needs other samples"
+
+
+def test_unsupervised_gains_by_target():
+    rows = transfer_rows({8: -0.1, 16: 0.0}).assign(source="unlabelled", scheme=None, noise=None, loss=None)
+    tuned = rows["arm"] == "fine_tuned"
+    rows.loc[tuned, ["scheme", "noise", "loss"]] = ["layers", 0.1, "squared"]
+    found = here("unsupervised", rows.assign(experiment="unsupervised"))
+    assert found["unsupervised/BRCA"].startswith("tcga-pairs: gain at n = 8: -")
+    assert "; at n = 16: +0." in found["unsupervised/BRCA"]
+    assert "above the baseline, p < 0.05: " in found["unsupervised/never-above"]
+    assert "below: 1 of 2" in found["unsupervised/never-above"]
+
+
+def draw_rows(accuracy) -> pd.DataFrame:
+    """Rows of a random search of 90 draws, `accuracy` given the hyper-parameters."""
+    rows = []
+    for number in range(90):
+        drawn = draw(Space(), number)
+        cell = canonical(["sensitivity", {"space": {}, "training": {}, "seed": 0}, "d", 1])
+        for metric in ("accuracy", "roc_auc", "log_loss"):
+            rows.append({
+                "experiment": "sensitivity", "cohort": "tcga-pairs", "cohort_digest": "d", "simulated": False,
+                "task": "tcga/pan", "method": "nn_drawn", "arm": "draw", "n": 100, "n_test": 100, "repeat": number,
+                "split": "patient", "metric": metric, "value": accuracy(drawn), "scored_on": "validation",
+                "network_seed": 0, "epochs": 9, "diverged": False, "key": str(number), "cell": cell, **drawn,
+            })  # fmt: skip
+    return table(rows)
+
+
+def test_medians_and_ranks_of_the_draws():
+    found = here("sensitivity", draw_rows(lambda d: 0.7 + 0.1 * d["batch_norm"] - 1e-4 * d["batch_size"]))
+    assert re.search(r"with 7\d\.\d, without 6\d\.\d", found["sensitivity/batch-norm"])
+    assert float(found["sensitivity/batch-size"].split()[-1]) < -0.3
+    assert found["sensitivity/small-networks"] == "needs other samples"  # no draw of type
+    found = here(
+        "sensitivity", draw_rows(lambda d: 0.55 if d["optimiser"] == "adam" else 0.9 - 0.1 * (d["layers"] > 5))
+    )
+    assert "up to 5 layers 90.0, 6 or more 80.0" in found["sensitivity/deep-decline"]
+    assert "adam 55.0, rmsprop 90.0, sgd 90.0" in found["sensitivity/optimisers"]
+    assert "adam 100.0 %, rmsprop 0.0 %, sgd 0.0 %" in found["sensitivity/sgd-stable"]
+    assert re.search(r"highest at [1-5] \(90\.0\), lowest at ", found["sensitivity/layers-range"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gexlib.models import MLP, Layer
+from gexlib.models import MLP, DenoisingAutoencoder, Layer
 
 
 def network(*arguments, seed=0, **options):
@@ -132,3 +132,57 @@ def test_training_mode_leaves_frozen_layers_in_evaluation(frozen, x):
 def test_layer_has_no_skip_without_equal_widths():
     assert Layer(4, 4, False, 0.0, True).residual
     assert not Layer(4, 5, False, 0.0, True).residual
+
+
+# ----------------------------------------------------------------------------------------- autoencoders
+
+
+def test_autoencoder_reconstructs_by_its_encoder_and_a_mirrored_linear_ended_decoder(x):
+    model = network(6, 2, hidden=(5, 4, 3))
+    autoencoder = DenoisingAutoencoder(list(model.hidden), noise=0.3).eval()
+    widths = [layer.linear.weight.shape for layer in autoencoder.decoder.hidden]
+    assert [tuple(shape) for shape in [*widths, autoencoder.decoder.output.weight.shape]] == [(4, 3), (5, 4), (6, 5)]
+    a = x
+    for layer in [*model.hidden, *autoencoder.decoder.hidden]:
+        a = torch.clamp(a @ layer.linear.weight.T + layer.linear.bias, min=0)
+    last = autoencoder.decoder.output
+    torch.testing.assert_close(autoencoder(x), a @ last.weight.T + last.bias, rtol=1e-12, atol=1e-12)
+    assert (autoencoder(x) < 0).any()  # standardised genes have both signs: no ReLU at the end
+
+
+def test_autoencoder_of_one_layer_has_one_linear_layer_as_decoder():
+    model = network(6, 2, hidden=(5, 4))
+    decoder = DenoisingAutoencoder([model.hidden[1]]).decoder
+    assert not len(decoder.hidden) and tuple(decoder.output.weight.shape) == (5, 4)
+
+
+def test_autoencoder_trains_the_layers_it_was_given_not_copies():
+    model = network(6, 2, hidden=(5, 4))
+    autoencoder = DenoisingAutoencoder(list(model.hidden))
+    own = {id(p) for p in autoencoder.parameters()}
+    assert {id(p) for p in model.hidden.parameters()} < own
+    assert not {id(p) for p in model.output.parameters()} & own
+
+
+def test_noise_has_each_input_s_own_spread_and_is_added_in_training_only(x):
+    spread = torch.tensor([0.0, 0.1, 0.2, 0.5, 1.0, 3.0], dtype=torch.float64)
+    autoencoder = DenoisingAutoencoder(list(network(6, 2, hidden=(5,)).hidden), spread)
+    clean = torch.zeros(20000, 6, dtype=torch.float64)
+    torch.manual_seed(0)
+    noise = autoencoder.corrupt(clean)
+    torch.testing.assert_close(noise.std(dim=0), spread, rtol=0.03, atol=0)
+    assert (noise.mean(dim=0).abs() <= 4 * spread / np.sqrt(len(clean))).all()
+    assert torch.equal(autoencoder.eval()(x), autoencoder(x))
+    assert not torch.equal(autoencoder.train()(x), autoencoder(x))
+    torch.manual_seed(1)
+    said = autoencoder(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(autoencoder.eval()(autoencoder.corrupt(x)), said)
+
+
+def test_decoder_has_the_batch_norm_dropout_and_skips_of_the_encoder():
+    model = network(6, 2, hidden=(5, 5, 4), batch_norm=True, dropout=0.3, residual=True)
+    decoder = DenoisingAutoencoder(list(model.hidden)).decoder
+    assert [layer.residual for layer in decoder.hidden] == [False, True]
+    assert all(isinstance(layer.norm, nn.BatchNorm1d) and layer.dropout.p == 0.3 for layer in decoder.hidden)
+    assert next(decoder.parameters()).dtype == torch.float64

@@ -375,7 +375,6 @@ def test_nested_order_begins_with_two_of_each_class():
     assert len({tuple(y[order[:6]]) for order in orders}) > 1  # in random order
 
 
-
 # --------------------------------------------------------------------------------------------- seeds
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from gexlib import transfer
 from gexlib.errors import InputError
 from gexlib.models import MLP
-from gexlib.training import Training, fit, predict_proba, seeded
-from gexlib.transfer import fine_tune, freeze, new_network, train_network
+from gexlib.training import Training, fit, predict_proba, seeded, validation_split
+from gexlib.transfer import Denoising, fine_tune, freeze, new_network, pretrain_denoising, train_network
 
 GENES = 40
 
@@ -180,9 +181,19 @@ def test_training_from_scratch_is_a_new_network_and_fit():
     assert not changed(by_hand, model, "")
 
 
-def test_unknown_network_option_is_a_sentence():
-    with pytest.raises(InputError, match="hid_den"):
-        new_network(GENES, 2, {"hid_den": (5,)})
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"hid_den": (5,)}, "hid_den"),
+        ({"hidden": []}, "at least one layer"),
+        ({"hidden": [8, 0]}, "1 or more neurons"),
+        ({"hidden": 5}, "network="),
+        ({"dropout": 2}, "dropout"),
+    ],
+)
+def test_a_network_that_cannot_be_is_a_sentence(network, words):
+    with pytest.raises(InputError, match=words):
+        new_network(GENES, 2, network)
 
 
 # --------------------------------------------------------------------------------------- known answers
@@ -248,3 +259,210 @@ def test_transfer_hurts_a_small_target_where_the_source_has_cancer_and_normal_ex
 
 def test_frozen_layers_of_such_a_source_help_since_the_output_layer_can_turn_them_round():
     assert gain("flipped", 12, 2) > 0.15  # about 0.23
+
+
+# ------------------------------------------------------------------------------- denoising autoencoders
+
+
+def correlated(n=120, rank=5, seed=0):
+    """Draw standardised samples whose genes follow a few programs."""
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(n, rank)) @ random.normal(size=(rank, GENES)) + 0.3 * random.normal(size=(n, GENES))
+    return (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+def by_layer(history):
+    return {layer: [e for e in history if e["layer"] == layer] for layer in {e["layer"]: None for e in history}}
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("loss", ["squared", "norm"])
+@pytest.mark.parametrize("scheme", ["layers", "whole"])
+def test_autoencoders_learn_to_reconstruct(scheme, loss, optimiser):
+    rate = 0.003 if optimiser == "adam" else 0.3
+    denoising = Denoising(scheme, 0.1, loss, optimiser, rate, batch_size=16, epochs=25)
+    _, history = pretrain_denoising(new_network(GENES, 2, {"hidden": (30, 20)}), correlated(), denoising)
+    stages = by_layer(history)
+    assert list(stages) == ([1, 2] if scheme == "layers" else [0])
+    for entries in stages.values():
+        assert [e["epoch"] for e in entries] == list(range(len(entries)))
+        best = min(e["validation_loss"] for e in entries)
+        assert best < 0.8 * entries[0]["validation_loss"] and best < (0.7 if loss == "squared" else 0.85)
+        assert entries[-1]["loss"] < entries[1]["loss"]
+        assert [e["best"] for e in entries] == sorted((e["best"] for e in entries), reverse=True)
+        assert [e for e in entries if e["best"]][-1]["validation_loss"] == best
+
+
+def by_hand(model, X, d, split, seed):
+    """Pre-train as `pretrain_denoising` says it does, in plain PyTorch: Adam, squared error or norm."""
+    rows, held_out = split
+    x, v = torch.tensor(X[rows]), torch.tensor(X[held_out])
+    layers = [(layer.linear.weight.detach().clone(), layer.linear.bias.detach().clone()) for layer in model.hidden]
+    stages = [[i] for i in range(len(layers))] if d.scheme == "layers" else [list(range(len(layers)))]
+    torch.manual_seed(seed)
+    for stage in stages:
+        widths = [layers[stage[0]][0].shape[1], *(layers[i][0].shape[0] for i in stage)][::-1]
+        decoder = [nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        parameters = [tensor.requires_grad_() for i in stage for tensor in layers[i]]
+        own = [p for linear in decoder for p in (linear.weight.data.double(), linear.bias.data.double())]
+        parameters += [p.requires_grad_() for p in own]
+
+        def reconstruct(z, parameters=parameters):
+            for k in range(0, len(parameters), 2):
+                z = z @ parameters[k].T + parameters[k + 1]
+                z = z if k == len(parameters) - 2 else torch.clamp(z, min=0)
+            return z
+
+        spread, variance = ((x - x.mean(0)) ** 2).mean(0).sqrt(), ((x - x.mean(0)) ** 2).mean(0).sum()
+
+        def loss(z, clean, reconstruct=reconstruct, variance=variance):
+            squares = ((reconstruct(z) - clean) ** 2).sum(1)
+            return (squares / variance).mean() if d.loss == "squared" else (squares / variance).sqrt().mean()
+
+        torch.randn_like(x)  # the noise of the training samples at epoch 0
+        noisy = v + d.noise * spread * torch.randn_like(v)
+        optimiser = torch.optim.Adam(parameters, lr=d.learning_rate)
+        best = loss(noisy, v).item(), [p.detach().clone() for p in parameters]
+        for _ in range(d.epochs):
+            for batch in torch.randperm(len(x)).split(d.batch_size):
+                value = loss(x[batch] + d.noise * spread * torch.randn_like(x[batch]), x[batch])
+                optimiser.zero_grad()
+                value.backward()
+                optimiser.step()
+            with torch.no_grad():
+                current = loss(noisy, v).item()
+            if current < best[0]:
+                best = current, [p.detach().clone() for p in parameters]
+        for i, pair in zip(stage, zip(best[1][::2], best[1][1::2], strict=True), strict=False):
+            layers[i] = pair
+        if d.scheme == "layers":
+            weight, bias = layers[stage[0]]
+            x, v = torch.clamp(x @ weight.T + bias, min=0), torch.clamp(v @ weight.T + bias, min=0)
+    return layers, best[0]
+
+
+@pytest.mark.parametrize("loss", ["squared", "norm"])
+@pytest.mark.parametrize("scheme", ["layers", "whole"])
+def test_pre_training_is_a_plain_loop(scheme, loss):
+    X = correlated(60)
+    model = new_network(GENES, 2, {"hidden": (9, 7, 5)}).double()
+    denoising = Denoising(scheme, 0.2, loss, batch_size=18, epochs=4, patience=9)
+    groups = np.repeat(np.arange(30), 2)
+    split = validation_split(np.zeros(60, int), groups, 0.1, 3)
+    layers, best = by_hand(model, X, denoising, split, 3)
+    pretrained, history = pretrain_denoising(model, X, denoising, groups, 3)
+    for layer, (weight, bias) in zip(pretrained.hidden, layers, strict=True):
+        torch.testing.assert_close(layer.linear.weight.data, weight, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(layer.linear.bias.data, bias, rtol=1e-9, atol=1e-12)
+    last = list(by_layer(history).values())[-1]
+    assert min(e["validation_loss"] for e in last) == pytest.approx(best, rel=1e-9)
+
+
+class Copied(MLP):
+    """A network that remembers its copy."""
+
+    def __deepcopy__(self, memo):
+        plain = MLP(GENES, 2, (9, 7, 5), batch_norm=True)
+        plain.load_state_dict(self.state_dict())
+        self.copy = plain
+        return plain
+
+
+@pytest.mark.parametrize("scheme", ["layers", "whole"])
+def test_each_stage_trains_its_layers_and_no_other(scheme, monkeypatch):
+    with seeded(0):
+        model = Copied(GENES, 2, (9, 7, 5), batch_norm=True)
+    fit_one, stages = transfer._fit_autoencoder, []
+
+    def watched(layers, inputs, denoising):
+        before = copy.deepcopy(model.copy.state_dict())
+        history = fit_one(layers, inputs, denoising)
+        after = model.copy.state_dict()
+        stages.append({name.rsplit(".", 2)[0] for name in before if not torch.equal(before[name], after[name])})
+        below = torch.tensor(X, dtype=torch.float32)
+        with torch.no_grad():
+            for layer in model.copy.eval().hidden[: len(stages) - 1]:
+                below = layer(below)
+        assert sum(len(part) for part in inputs) == len(X)
+        order = torch.cat(list(validation_rows)) if len(inputs) > 1 else slice(None)
+        torch.testing.assert_close(torch.cat(inputs), below[order])
+        return history
+
+    X = correlated(80)
+    validation_rows = [torch.tensor(part) for part in validation_split(np.zeros(80, int), None, 0.1, 0)]
+    monkeypatch.setattr(transfer, "_fit_autoencoder", watched)
+    trained, _ = pretrain_denoising(model, X, Denoising(scheme, epochs=2))
+    assert trained is model.copy
+    whole = {"hidden.0", "hidden.1", "hidden.2"}
+    assert stages == ([{"hidden.0"}, {"hidden.1"}, {"hidden.2"}] if scheme == "layers" else [whole])
+
+
+def test_pre_training_leaves_the_given_network_its_output_layer_and_the_caller_s_seed_alone():
+    model = new_network(GENES, 2, {"hidden": (9, 5)}, 1)
+    before, state = copy.deepcopy(model), torch.get_rng_state()
+    one, two, other = (pretrain_denoising(model, correlated(), Denoising(epochs=2), seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not changed(before, model, "")
+    assert not changed(model, one, "output")
+    assert not changed(one, two, "") and changed(one, other, "hidden.1") == {"linear.weight", "linear.bias"}
+    assert not one.training
+
+
+def test_no_autoencoder_reconstructs_better_than_principal_components():
+    """A layer of k units and a linear decoder reach a flat of k dimensions: k components are the bound."""
+    X = correlated(60, rank=8)
+    shares = np.linalg.svd(X, compute_uv=False) ** 2
+    bound = shares[3:].sum() / shares.sum()
+    denoising = Denoising(noise=0.0, learning_rate=0.01, epochs=150, validation=0, patience=150)
+    _, history = pretrain_denoising(new_network(GENES, 2, {"hidden": (3,)}).double(), X, denoising)
+    assert {*history[0]} == {"layer", "epoch", "loss", "best"}  # nothing is held out
+    assert bound <= min(e["loss"] for e in history) < bound + 0.25
+
+
+def test_a_layer_wide_enough_reconstructs_samples_of_few_dimensions():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(100, 2)) @ random.normal(size=(2, GENES))
+    denoising = Denoising(noise=0.01, learning_rate=0.01, epochs=80)
+    _, history = pretrain_denoising(new_network(GENES, 2, {"hidden": (12,)}), X / X.std(axis=0), denoising)
+    assert min(e["validation_loss"] for e in history) < 0.05
+
+
+def test_a_stage_ends_after_patience_and_goes_back_to_its_best_weights():
+    X = np.random.default_rng(0).normal(size=(60, GENES))  # nothing to learn: the validation loss soon rises
+    model = new_network(GENES, 2, {"hidden": (30,)})
+    long, history = pretrain_denoising(model, X, Denoising(epochs=200, learning_rate=0.01, patience=4))
+    best = [e for e in history if e["best"]][-1]["epoch"]
+    assert history[-1]["epoch"] == best + 5 < 200
+    short, _ = pretrain_denoising(model, X, Denoising(epochs=best, learning_rate=0.01, patience=4))
+    assert not changed(long, short, "")
+
+
+def test_training_that_diverges_gives_back_finite_weights():
+    model = new_network(GENES, 2, {"hidden": (9, 5)})
+    denoising = Denoising("whole", optimiser="sgd", learning_rate=1e8, epochs=9, patience=9)
+    kept, history = pretrain_denoising(model, correlated(), denoising)
+    assert len(history) < 10 and not np.isfinite(history[-1]["validation_loss"])
+    assert not changed(model, kept, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheme": "both"}, "scheme 'both' is not known: use one of layers, whole"),
+        ({"loss": "absolute"}, "loss 'absolute' is not known: use one of squared, norm"),
+        ({"optimiser": "lbfgs"}, "optimiser 'lbfgs' is not known"),
+        ({"epochs": 0}, "epochs is 0: it must be greater than 0"),
+        ({"noise": -0.1}, "noise is -0.1: a standard deviation is 0 or more"),
+        ({"validation": 1.0}, "validation is 1.0"),
+    ],
+)
+def test_wrong_ways_of_pre_training_are_a_sentence(change, message):
+    with pytest.raises(InputError, match=message):
+        Denoising(**change)
+
+
+def test_unlabelled_samples_that_do_not_fit_the_network_are_a_sentence():
+    with pytest.raises(InputError, match=f"have 39 genes, the network {GENES}"):
+        pretrain_denoising(new_network(GENES, 2), correlated()[:, 1:])
+    with pytest.raises(InputError, match="no hidden layer"):
+        pretrain_denoising(MLP(GENES, 2, hidden=()), correlated())

@@ -97,7 +97,8 @@ def cells_of(experiment: str, protocol: int, p: Parameters, sources_of) -> list[
             raise InputError(
                 f"n={n}: the training folds of the targets hold up to {largest} samples; use 4 to {largest}."
             )
-    return found
+    # a run that stops early then has the same folds of every target
+    return sorted(found, key=lambda cell: (cell.parameters["repeat"], cell.parameters["fold"]))
 
 
 def group(cell: Cell) -> str:
