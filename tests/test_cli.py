@@ -61,7 +61,7 @@ def test_help_shows_an_example(gexlib, words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "nowhere"], "section 'nowhere' is not known: use one of data, comparison"),
+        (["run", "nowhere"], "section 'nowhere' is not known: use one of data, sensitivity"),
         (["run", "comparison", "--profile", "huge"], "profile 'huge' is not known"),
         (["run", "comparison", "-p", "banana=3"], "parameter 'banana' is not known"),
         (["run", "comparison", "-p", "repeats=many"], "repeats='many' should be of type int"),
@@ -158,7 +158,7 @@ def test_the_same_command_twice_gives_the_same_rows(gexlib, home, tmp_path):
     assert len(rows) == len(pd.read_csv(tmp_path / "b.csv"))
     assert metadata["profile"] == "smoke" and metadata["complete"]
     assert metadata["parameters"]["pan-to-specific"]["n"] == [8]
-    assert set(rows["arm"]) == {"baseline", "fine_tuned", "zero_shot"}
+    assert set(rows["arm"]) == {"baseline", "fine_tuned", "pooled", "zero_shot"}
 
 
 def test_fetch_from_a_folder_says_which_types_are_missing(gexlib, real_data, tmp_path):
