@@ -6,6 +6,7 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from gexlib.figures.look import (
     BLUE,
@@ -105,7 +106,10 @@ def pca(scores, hue="tissue", explained=None):
         shares = [f" ({share:.1%} of variance)" for share in explained.get(cohort, ())] or ["", ""]
         axis.set_xlabel(f"First component{shares[0]}")
         axis.set_ylabel("" if kind else f"Second component{shares[1]}")
-        place = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.13), "ncols": 2 + kind}
+        below = axis.transAxes + ScaledTranslation(
+            0, -0.4, figure.dpi_scale_trans
+        )  # inches, whatever the panel's height
+        place = {"loc": "upper left", "bbox_to_anchor": (-0.1, 0), "bbox_transform": below, "ncols": 2 + kind}
         axis.legend(**place, columnspacing=0.8, handletextpad=0.1)
     return figure
 
