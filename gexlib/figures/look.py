@@ -92,6 +92,19 @@ def cohorts_of(rows):
     return ", ".join(f"{c} (simulated)" if c in marked or c.startswith("simulated") else c for c in names)
 
 
+def drawn_from(rows):
+    """Say what a figure was drawn from: cohorts and, where the rows have them, sizes, repeats and folds."""
+    parts = [cohorts_of(rows)]
+    if {"metric", "n", "repeat"} <= set(rows):
+        sizes = [f"{int(n):,}" for n in np.unique(rows["n"].dropna()) if n > 0]
+        parts.append(
+            "n = " + (", ".join(sizes) if len(sizes) < 9 else f"{sizes[0]} to {sizes[-1]}, {len(sizes)} sizes")
+        )
+        repeats, folds = rows["repeat"].nunique(), rows["fold"].nunique() if "fold" in rows else 0
+        parts.append(f"{repeats} repeat{'s' * (repeats != 1)}" + f" of {folds} folds" * (folds > 0))
+    return "; ".join(part for part in parts if part)
+
+
 def need(table, columns, what):
     """Return the table when it has rows and the columns that are drawn."""
     table = pd.DataFrame(table)
@@ -131,7 +144,7 @@ def grid(panels, rows, x, y, columns=3, height=2.2, **shared):
         axis.set_xlabel(x if i // columns == lines - 1 else "")
         axis.set_ylabel(y if i % columns == 0 else "")
         axis.tick_params(colors=INK, grid_color=INK, grid_alpha=0.25)  # also of ticks made when drawn
-    figure.suptitle(cohorts_of(rows), x=0.01, ha="left", style="italic")
+    figure.suptitle(drawn_from(rows), x=0.01, ha="left", style="italic")
     return figure, list(axes[:n])
 
 
@@ -205,14 +218,9 @@ def caption(rows, what, unit=None):
     unit : {"fold", "repeat"}, optional
         What the figure was drawn with; default "fold" where the rows have folds.
     """
-    rows = need(rows, ["cohort", "n", "repeat"], "a caption")
-    sizes = [f"{int(n):,}" for n in np.unique(rows["n"].dropna()) if n > 0]
-    sizes = ", ".join(sizes) if len(sizes) < 9 else f"{sizes[0]} to {sizes[-1]} ({len(sizes)} sizes)"
-    repeats, folds = rows["repeat"].nunique(), rows["fold"].nunique() if "fold" in rows else 0
-    runs = f"{repeats} repeat{'s' * (repeats != 1)}" + f" of {folds} folds" * (folds > 0)
-    unit = unit or ("fold" if folds else "repeat")
-    bars = f"bars are 95 % t intervals of the mean over {unit}s"
-    return f"{what}; cohort {cohorts_of(rows)}; n = {sizes}; {runs}; {bars}."
+    rows = need(rows, ["cohort", "n", "repeat", "metric"], "a caption")
+    unit = unit or ("fold" if "fold" in rows and rows["fold"].nunique() else "repeat")
+    return f"{what}; cohort {drawn_from(rows)}; bars are 95 % t intervals of the mean over {unit}s."
 
 
 def save(figure, path_stem):

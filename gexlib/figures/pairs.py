@@ -17,6 +17,7 @@ from gexlib.figures.look import (
     VERMILION,
     cohorts_of,
     draw_curves,
+    drawn_from,
     legend,
     named,
     need,
@@ -77,7 +78,7 @@ def pair_grid(rows, metric="accuracy", unit="fold"):
     axes[0, 0].yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     figure.supxlabel("Target samples (column: target)", fontsize=9)
     figure.supylabel(f"{METRIC_LABELS.get(metric, metric)} gain (row: source)", fontsize=9)
-    figure.suptitle(cohorts_of(rows), x=0.01, ha="left", style="italic")
+    figure.suptitle(drawn_from(rows), x=0.01, ha="left", style="italic")
     return legend(figure) if table.groupby("cohort")[["frozen", "scaler"]].nunique().max(None) > 1 else figure
 
 

@@ -60,7 +60,7 @@ def sensitivity_grid(rows, metric="accuracy"):
     tasks = split_panels(rows, ["task", "cohort"])
     panels = [(title if name == ROWS[0] else "", (name, part)) for name in ROWS for title, part in tasks]
     look = {"columns": len(tasks), "height": 1.55, "sharey": "col"}
-    figure, axes = grid(panels, rows, "", METRIC_LABELS.get(metric, metric), **look)
+    figure, axes = grid(panels, rows.drop(columns="repeat"), "", METRIC_LABELS.get(metric, metric), **look)
     for axis, (_, (name, part)) in zip(axes, panels, strict=True):
         axis.set_xlabel(LABELS[name])
         if name == "layers":
@@ -207,7 +207,7 @@ def residual_pairs(rows, metric="accuracy"):
     panels = split_panels(rows, ["task", "cohort"])
     label = METRIC_LABELS.get(metric, metric)
     look = {"columns": min(len(panels), 3), "height": 2.6, "sharex": True, "sharey": True}
-    figure, axes = grid(panels, rows, f"{label}, plain", f"{label}, residual", **look)
+    figure, axes = grid(panels, rows.drop(columns="repeat"), f"{label}, plain", f"{label}, residual", **look)
     for axis, (_, panel) in zip(axes, panels, strict=True):
         more = panel.drop_duplicates("repeat").set_index("repeat")[["optimiser", "batch_norm"]]
         both = panel.pivot(index="repeat", columns="arm", values="value").reindex(columns=["plain_deep", "residual"])
