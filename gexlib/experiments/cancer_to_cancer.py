@@ -80,13 +80,13 @@ def cells(parameters: Parameters) -> list[Cell]:
         return [source for source in known if source in p.sources or not p.sources]
 
     found = cells_of("cancer_to_cancer", PROTOCOL, p, sources_of)
-    known = {name: targets(open_cohort(name)) for name in as_list(p.cohort)}
+    known = {cohort.uns["name"]: targets(cohort) for cohort in map(open_cohort, as_list(p.cohort))}
     every = set().union(*known.values())
     if missing := [source for source in p.sources if source not in every]:
         raise InputError(f"sources: '{missing[0]}' is not in {p.cohort}; it has {', '.join(sorted(every))}.")
-    for name, here in known.items():
-        if not sources_of(here):
-            raise InputError(f"sources: {name} has none of them; name one of {', '.join(here)} or leave it out.")
+    for name in dict.fromkeys(cell.parameters["cohort"] for cell in found):
+        if not sources_of(known[name]):
+            raise InputError(f"sources: {name} has none of them; name one of {', '.join(known[name])} or leave it out.")
     for cell in {group(cell): cell for cell in found}.values():
         here = cell.parameters
         fold = fold_of(cell)
