@@ -21,6 +21,7 @@ from gexlib.models import MLP
 from gexlib.results import record
 from gexlib.search import Space
 from gexlib.training import Training
+from gexlib.transfer import Denoising
 
 ROOT = Path(__file__).resolve().parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -248,22 +249,25 @@ def test_the_published_table_is_complete(visits):
         assert line.split(",")[0] in text
 
 
+def stated(name):
+    """Read a table of settings of the method chapter: value by setting."""
+    table = (ROOT / "book" / "method.md").read_text().partition(f":name: {name}\n")[2].partition(":::")[0]
+    return dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
+
+
 def test_method_states_the_settings_in_use():
     """The chapter's table of settings is that of the dataclasses."""
-    table = (ROOT / "book" / "method.md").read_text().partition(":name: table-settings")[2].partition(":::")[0]
-    stated = dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
     hidden = MLP.__init__.__defaults__[0]
     tuning = {name: getattr(Tuning(), name) for name in ("genes", "inner_folds", "trees", "rounds")}
     used = {"hidden": hidden, **vars(Training()), **tuning}
     written = {k: ", ".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in used.items()}
-    assert stated == written
+    assert stated("table-settings") == written
 
 
-def test_method_states_the_space_of_the_random_search():
-    table = (ROOT / "book" / "method.md").read_text().partition(":name: table-space")[2].partition(":::")[0]
-    stated = dict(re.findall(r"^\* - `(\w+)`\n  - (.+)$", table, re.MULTILINE))
+def test_method_states_the_autoencoders_settings_and_the_space_of_the_random_search():
+    assert stated("table-denoising") == {name: str(value) for name, value in vars(Denoising()).items()}
     ranges = ("layers", "neurons", "dropout", "learning_rate", "batch_size")
-    assert stated == {
+    assert stated("table-space") == {
         name: f"{values[0]} to {values[1]}" if name in ranges else ", ".join(map(str, values))
         for name, values in vars(Space()).items()
     }
