@@ -4,9 +4,11 @@ import pytest
 
 from gexlib import notebook
 from gexlib.experiments import SECTIONS, comparison, pan_to_specific
+from gexlib.experiments import cell_lines_and_patients as origins
 from gexlib.results import COLUMNS, Cell
 from gexlib.statistics import compare_arms
 
+RNA, ARRAYS = "tcga-pairs", "u133-genes"
 HELPED, UNCHANGED = ("BRCA", "HNSC", "LUSC", "THCA"), ("KIRC", "LUAD", "PRAD")  # article, Fig. 6
 
 
@@ -61,7 +63,45 @@ def test_two_frozen_layers_do_not_help(transfer):
 def test_the_lines_of_the_figures_hold_every_target(transfer):
     lines = pan_to_specific.main_lines(transfer)
     assert set(lines["target"]) == {*HELPED, *UNCHANGED, "STAD"}
-    assert set(lines["arm"]) == {"baseline", "fine_tuned", "zero_shot", "classical"}
+    assert set(lines["arm"]) == {"baseline", "fine_tuned", "zero_shot", "classical", "pooled"}
+
+
+def test_source_samples_do_not_help_a_classical_method(transfer):
+    table = arm(pan_to_specific.main_lines(transfer), "accuracy", "pooled")
+    assert (table.groupby("n")["difference"].mean() < 0).all()
+
+
+@pytest.fixture(scope="module")
+def platforms():
+    return origins.headline(notebook.recorded("cell-lines-and-patients").rows, "platform")
+
+
+def test_one_platform_ranks_the_other_but_misses_the_threshold(platforms):
+    table = origins.table5(platforms).set_index(["source", "target"])
+    for source, target in ((RNA, ARRAYS), (ARRAYS, RNA)):
+        there, home = table.loc[(source, target)], table.loc[(source, source)]
+        assert there["roc_auc"] > home["roc_auc"] - 0.03 and there["accuracy"] < home["accuracy"] - 0.1
+
+
+def frozen_gains(platforms, metric, target):
+    table = origins.summarise(origins.fig4(platforms), metric)
+    return table[(table["arm"] == "fine_tuned") & (table["target"] == target)].set_index(["n", "frozen"])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
+def test_few_arrays_gain_from_rna_seq_with_two_layers_frozen(platforms, metric):
+    table = frozen_gains(platforms, metric, ARRAYS)
+    for n in (16, 32):
+        assert table.loc[(n, 2), "difference"] > 0 and table.loc[(n, 2), "p_bh"] < 0.05
+        assert table.loc[(n, 0), "p_raw"] > 0.05
+    assert (table.loc[64, "p_raw"] > 0.05).all()
+
+
+def test_rna_seq_gains_nothing_from_arrays_and_loses_with_frozen_layers(platforms):
+    table = frozen_gains(platforms, "accuracy", RNA)["difference"].unstack()
+    p = frozen_gains(platforms, "accuracy", RNA)
+    assert not ((p["difference"] > 0) & (p["p_raw"] < 0.05)).any()
+    assert (table.mean().diff().dropna() < 0).all()  # the more frozen, the more is lost
 
 
 @pytest.fixture(scope="module")
