@@ -17,6 +17,13 @@ from gexlib.figures import METHOD_LABELS
 from gexlib.files import project_root
 from gexlib.statistics import compare_arms, compare_methods, summarise
 
+#: The networks of the comparison, the article's own way first; a rule speaks of one of them.
+NETWORKS = {
+    "nn_paper": "network tuned once",
+    "nn_inner": "network tuned inside",
+    comparison.NETWORK: "default network",
+}
+
 
 def published(name: str) -> pd.DataFrame:
     """Numbers and claims of the article for a section; every column is text."""
@@ -57,6 +64,9 @@ def _finding(identifier: str, rows: pd.DataFrame) -> str:
     kind, _, name = identifier.partition("/")
     if kind in GAINS and name in set(rows["target"]):
         return _target(GAINS[kind](rows), name)
+    source, to, target = name.partition("-to-")
+    if kind == "cancer-to-cancer" and to:
+        return _pair(cancer_to_cancer.gains(rows), source, target)
     return RULES[identifier](rows) if identifier in RULES else ""
 
 
@@ -64,29 +74,59 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _full(rows: pd.DataFrame, task: str | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each task's table of methods on the full training set, the best first, without the majority vote."""
-    full = rows[rows["full"].astype(bool) & (rows["method"] != "majority")]
-    table = compare_methods(full, "accuracy", comparison.NETWORK)
-    for name, part in table.groupby("task"):
-        if task in (None, name):
-            yield name, part.sort_values("mean", ascending=False)
+def _one_weight(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one class weight: "balanced" where it was run, else the first."""
+    weights = list(dict.fromkeys(rows["arm"]))
+    return rows[rows["arm"] == ("balanced" if "balanced" in weights else next(iter(weights), ""))]
 
 
-def _place(method: str, task: str | None = None) -> Callable[[pd.DataFrame], str]:
-    """Rule: place of a method among all, with its accuracy and that of the first (or the last)."""
+def _one_network(rows: pd.DataFrame, splits: int = 1) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """Yield each pan-cancer task with one network and the classical methods, on the network's splits.
+
+    Yields
+    ------
+    task, method, label, rows
+        Accuracy alone, one class weight, no splits by study. The network is the first of `NETWORKS` that was
+        run on as many splits as asked.
+    """
+    rows = comparison.of_tasks(rows)  # not those by study
+    rows = _one_weight(rows[rows["metric"] == "accuracy"])
+    for task, part in rows.groupby("task"):
+        runs = part.groupby("method")["repeat"].nunique()
+        network = next((name for name in NETWORKS if runs.get(name, 0) >= splits), None)
+        if network is None:
+            continue
+        own = part[part["method"] == network]
+        classical = part[part["method"].isin(METHODS) & part["repeat"].isin(own["repeat"])]
+        label = NETWORKS[network] + " on one split" * (runs[network] == 1)
+        if len(classical):
+            yield task, network, label, pd.concat([own, classical])
+
+
+def _above(mean: float, others: pd.Series) -> int:
+    """How many of the others are higher; equal up to rounding is not higher."""
+    return int((others > mean + 1e-9).sum())
+
+
+def _place(method: str | None, task: str | None = None) -> Callable[[pd.DataFrame], str]:
+    """Rule: place of a method (None: the network) on the full training set, its accuracy, that of the first or last.
+
+    The places are those of one network and the classical methods.
+    """
 
     def rule(rows: pd.DataFrame) -> str:
         found = []
-        for name, part in _full(rows, task):
-            order = list(part["method"])
-            if method not in order:
+        for name, network, label, part in _one_network(comparison.full(rows)):
+            mean = part.groupby("method")["value"].mean()
+            own = method or network
+            if own not in mean or task not in (None, name):
                 continue
-            mean = part.set_index("method")["mean"]
-            other = next(m for m in (order if method == comparison.NETWORK else order[::-1]) if m != method)
-            place = f"{order.index(method) + 1} of {len(order)}"
+            others = mean.drop(own)
+            other = others.idxmin() if method else others.idxmax()
+            who = f"{METHOD_LABELS[own]}, beside the {label}," if method else label
             found.append(
-                f"{name} place {place}, {_percent(mean[method])} ({METHOD_LABELS[other]} {_percent(mean[other])})"
+                f"{name} {who} place {_above(mean[own], others) + 1} of {len(mean)}, {_percent(mean[own])} "
+                f"({METHOD_LABELS[other]} {_percent(mean[other])})"
             )
         return ", ".join(found)
 
@@ -94,31 +134,46 @@ def _place(method: str, task: str | None = None) -> Callable[[pd.DataFrame], str
 
 
 def _status(rows: pd.DataFrame) -> str:
-    """Differences of the classical methods to the network in the status task, and how many differ."""
-    for _, part in _full(rows, "tcga/pan"):
-        others = part[part["method"] != comparison.NETWORK]
-        if len(others):
+    """Differences of the classical methods to the network in the status task, and how many differ or are equal."""
+    for task, network, label, part in _one_network(comparison.full(rows), splits=2):  # one split has no test
+        if task == "tcga/pan":
+            table = compare_methods(part, "accuracy", network)
+            others = table[table["method"] != network]
             low, high = 100 * others["difference"].min(), 100 * others["difference"].max()
-            equal, differ = (others["p_equivalent"] < 0.05).sum(), (others["p_bh"] < 0.05).sum()
             return (
-                f"others minus network {low:+.1f} to {high:+.1f} points; of {len(others)} methods {differ} differ "
-                f"(adjusted p < 0.05), {equal} are equal within one point (two one-sided tests)"
+                f"others minus {label} {low:+.1f} to {high:+.1f} points; {_below(others['p_bh'])} methods differ "
+                f"(adjusted p < 0.05), {_below(others['p_equivalent'])} are equal within one point (two one-sided "
+                "tests, corrected for overlapping splits)"
             )
     return ""
 
 
+def _below(p: pd.Series) -> str:
+    """Say how many p-values are below 0.05, of those that there are: without a value there was no test."""
+    return f"{(p < 0.05).sum()} of {p.notna().sum()}"
+
+
 def _against_classical(lowest: float, highest: float) -> Callable[[pd.DataFrame], str]:
-    """Rule: the network minus the mean of the classical methods at the training sizes between two bounds."""
+    """Rule: how many classical methods are above the network at the training sizes between two bounds.
+
+    In brackets the best classical method minus the network: one poor method cannot turn it, as it could a mean.
+    """
 
     def rule(rows: pd.DataFrame) -> str:
-        table = summarise(rows[rows["arm"] == "balanced"], "accuracy", ["task", "n", "method"])
         found = []
-        for (task, n), part in table.groupby(["task", "n"]):
-            mean = part.set_index("method")["mean"]
-            classical = mean[mean.index.isin(METHODS)]
-            if lowest <= n < highest and comparison.NETWORK in mean and len(classical):
-                found.append(f"{task} n = {n}: {100 * (mean[comparison.NETWORK] - classical.mean()):+.1f}")
-        return "network minus the classical mean, points: " + ", ".join(found) if found else ""
+        for task, network, label, part in _one_network(rows):
+            sizes = []
+            for n, at_n in summarise(part, "accuracy", ["cohort", "task", "split", "n", "method"]).groupby("n"):
+                mean = at_n.set_index("method")["mean"]
+                if lowest <= n < highest and network in mean and len(mean) > 1:
+                    others = mean.drop(network)
+                    sizes.append(
+                        f"n = {n} below {_above(mean[network], others)} of {len(others)} "
+                        f"(best {_points(others.max() - mean[network])} points)"
+                    )
+            if sizes:
+                found.append(f"{task} {label}: " + ", ".join(sizes))
+        return "; ".join(found)
 
     return rule
 
@@ -146,11 +201,21 @@ def _target(gains: pd.DataFrame, target: str) -> str:
     """Gain at each n of one target, with the interval at the smallest."""
     part = gains[gains["target"] == target].sort_values("n")
     first = part.iloc[0]
-    interval = f"{_points(first['difference_low'])} to {_points(first['difference_high'])}"
     rest = ", ".join(f"{n}: {_points(d)}" for n, d in zip(part["n"][1:], part["difference"][1:], strict=True))
-    return f"gain at n = {first['n']}: {_points(first['difference'])} points ({interval})" + (
-        rest and f"; at n = {rest}"
-    )
+    return f"gain at n = {first['n']}: {_gain(first)}" + (rest and f"; at n = {rest}")
+
+
+def _pair(gains: pd.DataFrame, source: str, target: str) -> str:
+    """Gain at each n of one source and one target, with the intervals; "" where the pair was not run."""
+    part = gains[(gains["source"] == source) & (gains["target"] == target)].sort_values("n")
+    each = ", ".join(f"n = {row['n']}: {_gain(row)}" for _, row in part.iterrows())
+    return each and f"gain at {each}"
+
+
+def _gain(row: pd.Series) -> str:
+    """A gain with its interval, where two pairs or more give one."""
+    low, high = row["difference_low"], row["difference_high"]
+    return f"{_points(row['difference'])} points" + (f" ({_points(low)} to {_points(high)})" if low == low else "")
 
 
 def _by_size(rows: pd.DataFrame) -> str:
@@ -161,9 +226,9 @@ def _by_size(rows: pd.DataFrame) -> str:
 
 
 def _count(table: pd.DataFrame, sign: int) -> str:
-    """Say in how many rows of a table of gains the gain has a sign, surely: before and after adjustment."""
+    """Say in how many tests of a table of gains the gain has a sign, surely: before and after adjustment."""
     raw = (table["p_raw"] < 0.05) & (np.sign(table["difference"]) == sign)
-    return f"{raw.sum()} of {len(table)} (adjusted {(raw & (table['p_bh'] < 0.05)).sum()})"
+    return f"{raw.sum()} of {table['p_raw'].notna().sum()} (adjusted {(raw & (table['p_bh'] < 0.05)).sum()})"
 
 
 def _never_above(rows: pd.DataFrame) -> str:
@@ -183,10 +248,10 @@ def _pairs(sign: int) -> Callable[[pd.DataFrame], str]:
         if table.empty:
             return ""
         far = table["difference"].max() if sign > 0 else table["difference"].min()
-        equal = (table["p_equivalent"] < 0.05).sum()
         return (
             f"{'helps' if sign > 0 else 'harms'}, p < 0.05: {_count(table, sign)} pairs and sizes, the "
-            f"{'largest gain' if sign > 0 else 'largest loss'} {_points(far)} points; equal within one point: {equal}"
+            f"{'largest gain' if sign > 0 else 'largest loss'} {_points(far)} points; equal within one point: "
+            f"{_below(table['p_equivalent'])}"
         )
 
     return rule
@@ -271,15 +336,16 @@ def _rank(name: str) -> Callable[[pd.DataFrame], str]:
 
 
 def _specific(rows: pd.DataFrame) -> str:
-    """In how many single-cancer tasks and methods a method differs from the network."""
-    rows = comparison.specific(rows)
-    if rows.empty:
+    """In how many single-cancer tasks and classical methods a method differs from the default network."""
+    rows = _one_weight(comparison.specific(rows))
+    if comparison.NETWORK not in set(rows["method"]):
         return ""
     table = comparison.over_tasks(rows)
-    table = table[table["method"] != comparison.NETWORK]
-    differ = (table["p_bh"] < 0.05).sum()
+    tests = table.loc[table["method"].isin(METHODS), "p_bh"].dropna()
     return (
-        f"{differ} of {len(table)} methods and tasks differ from the network (adjusted p < 0.05)" if len(table) else ""
+        f"{_below(tests)} methods and tasks differ from the {NETWORKS[comparison.NETWORK]} (adjusted p < 0.05)"
+        if len(tests)
+        else ""
     )
 
 
@@ -288,8 +354,8 @@ def _weight(part: pd.DataFrame, kind: str, least: float, most: float) -> pd.Seri
 
 
 RULES: dict[str, Callable[[pd.DataFrame], str]] = {
-    "comparison/nn-first": _place(comparison.NETWORK),
-    "comparison/tcga-type": _place(comparison.NETWORK, "tcga/type"),
+    "comparison/nn-first": _place(None),
+    "comparison/tcga-type": _place(None, "tcga/type"),
     "comparison/tcga-status": _status,
     "comparison/lasso": _place("lasso"),
     "comparison/small-n": _against_classical(0, 300),
@@ -310,7 +376,10 @@ RULES: dict[str, Callable[[pd.DataFrame], str]] = {
     ),
     "sensitivity/residual": _residual,
     "sensitivity/tcga-status-layers": _trend("layers", "tcga/pan"),
-    "sensitivity/optimisers": _optimisers("best accuracy", lambda part: _percent(part["accuracy"].max())),
+    "sensitivity/optimisers": _optimisers(
+        "best validation accuracy (the largest of k draws, too high)",
+        lambda part: f"{_percent(part['accuracy'].max())} (k = {len(part)})",
+    ),
     "sensitivity/learning-rate": _optimisers("median learning rate of the best tenth", _learning_rate_of_best),
     "sensitivity/sgd-stable": _optimisers("share of draws that failed", _failed),
     "sensitivity/batch-norm": _medians(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats import contingency_tables, weightstats
+from statsmodels.stats import contingency_tables
 
 from gexlib.errors import InputError
 
@@ -43,6 +43,11 @@ def _constant(values):
     return np.ptp(values) <= 1e-12 * max(1.0, np.abs(values).max())
 
 
+def _standard_error(differences, extra):
+    """Standard error of the mean: s^2 (1/k + extra), where extra is n_test/n_train of splits that overlap."""
+    return differences.std(ddof=1) * np.sqrt(1 / len(differences) + extra)
+
+
 def _t_test(differences, extra=0.0):
     k = len(differences)
     mean = float(differences.mean()) if k else np.nan
@@ -50,7 +55,7 @@ def _t_test(differences, extra=0.0):
         return Paired(mean, np.nan, np.nan, np.nan, k)
     if _constant(differences):
         return Paired(mean, mean, mean, 1.0, k)
-    error = differences.std(ddof=1) * np.sqrt(1 / k + extra)
+    error = _standard_error(differences, extra)
     low, high = stats.t.interval(0.95, k - 1, loc=mean, scale=error)
     return Paired(mean, float(low), float(high), float(2 * stats.t.sf(abs(mean) / error, k - 1)), k)
 
@@ -108,18 +113,34 @@ def bootstrap_interval(values, seed):
     return float(interval.low), float(interval.high)
 
 
-def equivalence(a, b, margin=0.01):
+def equivalence(a, b, margin=0.01, extra=0.0):
     """Return the p-value of two one-sided paired t-tests: if small, the difference is within +-margin.
 
-    "No difference" is claimed by this test, never by a large p of `paired`. Differences that are all equal
-    give 0 inside the margin and 1 outside; fewer than two pairs give NaN.
+    "No difference" is claimed by this test, never by a large p of `paired`.
+
+    Parameters
+    ----------
+    a, b : array-like, shape (n_pairs,)
+        Scores of the two arms. A pair with a missing value is left out.
+    margin : float
+        In the units of the scores: 0.01 is one point of accuracy.
+    extra : float
+        Added to 1/k in the variance of the mean, as in `corrected_resampled_t`: n_test/n_train for splits of
+        the full sample, else 0.
+
+    Returns
+    -------
+    float
+        The larger of the two one-sided p-values. Fewer than two pairs: NaN. All differences equal: nothing is
+        known about their spread, so NaN inside the margin (nothing is shown) and 1 outside it.
     """
     differences = _differences(a, b)
     if len(differences) < 2:
         return np.nan
+    distance = margin - abs(differences.mean())  # to the nearer bound, whose test has the larger p
     if _constant(differences):
-        return float(abs(differences[0]) >= margin)
-    return float(weightstats.DescrStatsW(differences).ttost_mean(-margin, margin)[0])
+        return np.nan if distance > 0 else 1.0
+    return float(stats.t.sf(distance / _standard_error(differences, extra), len(differences) - 1))
 
 
 def mcnemar(correct_a, correct_b):
@@ -190,13 +211,14 @@ def _table(values, groups, match, is_reference, unit, full_sizes=None):
         row |= {"mean": own["value"].mean(), "sd": own["value"].std(), "n_values": len(own)}
         row["low"], row["high"] = mean_interval(own["value"])
         row |= paired(pairs["value"], pairs["reference"])._asdict()
-        row["p_equivalent"] = equivalence(pairs["value"], pairs["reference"])
+        extra = 0.0
         if full_sizes is not None:
-            size = full_sizes.get((row["cohort"], row["task"]), (None, None))
-            corrected = (
-                corrected_resampled_t(pairs["value"] - pairs["reference"], *size) if size[0] == row["n"] else None
-            )
-            row["p_corrected"] = corrected.p_raw if corrected else np.nan
+            n_train, n_test = full_sizes.get((row["cohort"], row["task"]), (None, None))
+            row["p_corrected"] = np.nan
+            if n_train == row["n"]:
+                differences, extra = pairs["value"] - pairs["reference"], n_test / n_train
+                row["p_corrected"] = corrected_resampled_t(differences, n_train, n_test).p_raw
+        row["p_equivalent"] = equivalence(pairs["value"], pairs["reference"], extra=extra)
         out.append(row)
     return pd.DataFrame(out).astype(values[groups].dtypes.to_dict())
 
@@ -220,23 +242,25 @@ def compare_methods(rows, metric, reference, unit="repeat", full_sizes=None):
     unit : {"repeat", "fold"}
         What a pair is: a repeat (mean of its folds) or every fold.
     full_sizes : dict, optional
-        (cohort, task) -> (n_train, n_test) of the full split, where ``p_corrected`` is computed. By default
-        from the columns ``full`` and ``n_test`` where the rows have them.
+        (cohort, task) -> (n_train, n_test) of the full split, where ``p_corrected`` is computed and
+        ``p_equivalent`` has the same correction. By default from the columns ``full`` and ``n_test`` where the
+        rows have them.
 
     Returns
     -------
     DataFrame
         One row a (cohort, task, split, arm, n, method): mean, sd, n_values, low, high (95 %), difference
         (method minus reference over complete pairs), difference_low, difference_high, p_raw, n_pairs,
-        p_equivalent (+-0.01), p_corrected, p_bh over the methods of one (cohort, ..., n).
+        p_corrected (full training set only, else NaN), p_equivalent (+-0.01; corrected where p_corrected is
+        given, plain at smaller n), p_bh (of p_raw) over the methods of one (cohort, ..., n).
     """
     groups = ["cohort", "task", "split", "arm", "n", "method"]
     values = select(rows, metric, groups)
     if reference not in set(values["method"]):
         raise InputError(f"Method {reference!r} has no rows: choose one of {sorted(set(values['method']))}.")
     if full_sizes is None and {"full", "n_test"} <= set(rows):
-        full = rows[rows["full"].eq(True).fillna(False).astype(bool)].groupby(["cohort", "task"])
-        sizes = full[["n", "n_test"]].median().round().astype(int)
+        full = rows["full"].eq(True).fillna(False).astype(bool) & (rows["metric"] == metric)
+        sizes = rows[full].groupby(["cohort", "task"])[["n", "n_test"]].median().round().astype(int)
         full_sizes = dict(zip(sizes.index, sizes.itertuples(index=False, name=None), strict=True))
     table = _table(values, groups, groups[:-1], values["method"] == reference, unit, full_sizes or {})
     table["p_bh"] = table.groupby(groups[:-1], dropna=False)["p_raw"].transform(adjust)

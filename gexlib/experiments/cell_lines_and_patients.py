@@ -22,7 +22,7 @@ from gexlib.cohorts.simulate import Simulation
 from gexlib.errors import InputError
 from gexlib.experiments import transfers
 from gexlib.experiments.base import as_list, cell_problem, samples
-from gexlib.experiments.transfers import Transfer, TransferParameters, arm_cells, check_transfer
+from gexlib.experiments.transfers import MAIN_SCALERS, Transfer, TransferParameters, arm_cells, check_transfer
 from gexlib.models import MLP
 from gexlib.results import Cell
 from gexlib.tasks import Problem, holdout, platform, problem, seed_of
@@ -38,8 +38,6 @@ STOPPING = {
     "first": {"patience": 0},  # article: when the validation loss increases
     "fixed": {"validation": 0.0},  # no validation set, `fixed_epochs`
 }
-#: Scalers in the same way; the first is the one that a source's network was trained with, where it can be.
-MAIN_SCALERS = ("domain", "source", "subset", "all")
 #: Below so many samples `gexlib.training.validation_split` finds none to validate on: all rules are the fixed one.
 LEAST_VALIDATED = 40
 

@@ -74,7 +74,10 @@ class Parameters(Learners):
         the defaults. `training` is of ``nn_inner`` too, where no drawn value takes its place.
     paper : dict
         Of ``nn_paper``, by task: {"network": {...}, "training": {...}} as chosen once on a full training set
-        (article: from the sensitivity analysis). A task without an entry has no such network.
+        (article: from the sensitivity analysis). A task without an entry has no such network. It is run on the
+        first split alone, and of several kinds of split on the first that the task can carry: the search has
+        seen the training side of that split, and test samples of every other one. Search with the same seed
+        and kind of split.
     settings, space
         Of ``nn_inner``: how many settings are drawn and tried inside the training samples, at most as many as
         a classical method's largest grid, and the fields of `gexlib.search.Space` that differ.
@@ -179,8 +182,9 @@ def cells(parameters: Parameters) -> list[Cell]:
         known |= set(carried(cohort))
         pan = [task for task in carried(cohort) if task.endswith(("/pan", "/type"))]
         for task in [t for t in p.tasks if t in carried(cohort)] if p.tasks else pan:
-            for split, trains in _training_sides(p, cohort, task, refused):
+            for k, (split, trains) in enumerate(_training_sides(p, cohort, task, refused)):
                 splits.add(split)
+                here = replace(p, paper={}) if k else p  # its search has seen test samples of the other kinds
                 smallest = min(trains, key=lambda train: len(train.y))
                 sizes = [n for n in p.n if all(_fits(n, train.y) for train in trains)]
                 for n in unfit.keys() & set(sizes):
@@ -188,7 +192,7 @@ def cells(parameters: Parameters) -> list[Cell]:
                 for n in unfit:  # remembered with the task that has most samples
                     unfit[n] = max(unfit[n] or (smallest, name), (smallest, name), key=lambda pair: len(pair[0].y))
                 common = {"cohort": cohort.uns["name"], "task": task, "split": split, "seed": p.seed}
-                for axes in _axes(p, task, sizes):
+                for axes in _axes(here, task, sizes):
                     found.append(Cell("comparison", {**common, **axes}, cohort.uns["digest"], PROTOCOL))
     missing = [task for task in p.tasks if task not in known]
     if missing:
@@ -273,7 +277,7 @@ def _axes(p: Parameters, task: str, sizes: list[int]) -> Iterator[dict]:
                 method = METHODS[name]
                 own = {parameter: getattr(p, parameter) for parameter in method.reads}
                 if "paper" in own:  # such a cell holds its own task's entry only, under the names of nn_default
-                    if task not in p.paper:
+                    if repeat or task not in p.paper:  # test samples of later splits were in the search
                         continue
                     own = {"network": {}, "training": {}, **own["paper"][task]}
                 for weight in p.class_weight if method.weighted else p.class_weight[:1]:
@@ -341,24 +345,30 @@ def with_rows(run, rows: pd.DataFrame):
 
 
 def summarise(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Table 4: each method on the full training set, with differences to the network and their tests."""
+    """Table 4: each method on the full training set, with differences to the network and their tests.
+
+    ``p_bh`` is adjusted over the methods of one task. The majority vote is a floor and not a competitor: it is
+    no test of that family.
+    """
     rows = full(rows)
     by_study = rows["split"] == "study"  # apart: the corrected test needs the sizes of one kind of split
     parts = [part for part in (rows[~by_study], rows[by_study]) if len(part)]
     tables = [statistics.compare_methods(part, metric, NETWORK) for part in parts or [rows]]
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return _adjusted(table, ["cohort", "task", "split", "arm", "n"])
+
+
+def _adjusted(table: pd.DataFrame, family: list) -> pd.DataFrame:
+    """Adjust the p-values of each family of tests, without the majority vote."""
+    tests = table["p_raw"].where(table["method"] != "majority")
+    family = [table[name] if isinstance(name, str) else name for name in family]
+    return table.assign(p_bh=tests.groupby(family).transform(statistics.adjust))
 
 
 def over_tasks(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Return `summarise`, its p-values adjusted over all tasks and methods of one cohort together.
-
-    The majority vote is a floor and not a competitor: it is no test of that family.
-    """
+    """Return `summarise`, its p-values adjusted over all tasks and methods of one cohort together."""
     table = summarise(rows, metric)
-    family = [table["cohort"], table["split"] == "study", table["arm"]]
-    tests = table["p_raw"].where(table["method"] != "majority")
-    table["p_bh"] = tests.groupby(family).transform(statistics.adjust)
-    return table
+    return _adjusted(table, ["cohort", table["split"] == "study", "arm"])
 
 
 def split_gap(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataFrame:

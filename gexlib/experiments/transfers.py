@@ -5,7 +5,7 @@ An arm is one way to predict the target's test samples:
 - ``baseline``: a network trained from scratch on n samples of the target;
 - ``fine_tuned``: the source's network, its first F layers frozen, the rest trained on the same n samples;
 - ``zero_shot``: the source's network as it is;
-- ``classical``: every classical method tuned on the same n samples, and the best of them by its inner score;
+- ``classical``: every classical method tuned on the same n samples, and the best of them by inner score;
 - ``pooled``: classical methods tuned on the source's samples and the n samples together.
 """
 
@@ -29,6 +29,8 @@ from gexlib.transfer import fine_tune, train_network
 NETWORK = "nn_default"
 ARMS = ("baseline", "fine_tuned", "zero_shot", "classical", "pooled")
 SCALERS = ("source", "subset", "all", "domain")
+#: Of several scalers the first of these is the main one: figures show it, pooled methods are labelled with it.
+MAIN_SCALERS = ("domain", "source", "subset", "all")
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def arm_cells(
     networks = {"network": p.network, "training": p.training}
     classical = {name: getattr(p, name) for name in TUNED}
     named = [{} if source is None else {"source": source} for source in sources]
-    main = "domain" if p.scaler[:1] == ["domain"] else "source"  # what an untouched source network was trained on
-    if main in p.scaler:
+    main = next((scaler for scaler in MAIN_SCALERS if scaler in p.scaler), "source")
+    if main in ("domain", "source") and main in p.scaler:  # as an untouched source network was trained
         yield from ({**common, **source, **networks, "arm": "zero_shot", "scaler": main} for source in named)
     for n in sizes:
         for scaler in p.scaler:
@@ -102,9 +104,9 @@ def arm_cells(
                 for frozen in p.frozen:
                     yield {**here, **source, "arm": "fine_tuned", "frozen": frozen}
         if p.methods:
-            yield {**common, **classical, "methods": p.methods, "n": n, "arm": "classical"}
+            yield {**common, **classical, "methods": p.methods, "n": n, "arm": "classical", "ties": "mean"}
         if p.pooled:
-            more = {"methods": p.pooled, "n": n, "arm": "pooled", "scaler": main}
+            more = {"methods": p.pooled, "n": n, "arm": "pooled", "ties": "mean", "scaler": main}
             yield from ({**common, **source, **classical, **more} for source in named)
 
 
@@ -195,23 +197,21 @@ class Transfer:
         return rows_of(cell, train, self.test, probabilities, probabilities, **axes, **more)
 
     def _classical(self, cell: Cell, source: str, train: Problem, axes: dict) -> Iterator[dict]:
-        """Tune each classical method; `best_classical` is the one with the best inner score."""
+        """Tune each classical method; `best_classical` is the best of them, see `_best`."""
         p = cell.parameters
         X, y, groups, X_test = self.X[train.rows], train.y, train.groups, self.X[self.test.rows]
         if p["arm"] == "pooled":
             X, y, groups, X_test = self._pool(p["scaler"], source, train)
-        best = None
+        tried = []
         for method in p["methods"]:
             tuned = baselines.tune(method, X, y, groups, tuning(p), self.source_seed)
             chosen = ", ".join(f"{name}={value}" for name, value in tuned.chosen.items())
             more = {"method": method, "chosen": chosen, "inner_folds": tuned.inner_folds}
+            more["inner_score"] = tuned.inner_score if tuned.inner_folds else None
             scores, probabilities = baselines.scores(tuned.pipeline, X_test)
-            rows = rows_of(cell, train, self.test, scores, probabilities, **axes, **more)
-            yield from rows
-            if best is None or tuned.inner_score > best[0]:
-                best = tuned.inner_score, rows
-        for row in best[1]:
-            yield {**row, "method": "best_classical", "chosen": f"{row['method']}: {row['chosen']}"}
+            tried.append(rows_of(cell, train, self.test, scores, probabilities, **axes, **more))
+            yield from tried[-1]
+        yield from _best(tried)
 
     def _pool(self, kind: str, source: str, train: Problem) -> tuple[np.ndarray, ...]:
         """Put the source's and the n samples together: X, y, groups, X_test, each platform on its own scale."""
@@ -224,10 +224,26 @@ class Transfer:
         return np.concatenate(X[:2]), self.pan.y[at], self.pan.groups[at], X[2]
 
 
+def _best(tried: list[list[dict]]) -> Iterator[dict]:
+    """Rows of `best_classical`: the method with the highest inner score, or the mean of those that share it.
+
+    Scores of few inner samples tie often; the order in which methods are named must not decide.
+    """
+    scores = [rows[0]["inner_score"] for rows in tried]
+    highest = max((score for score in scores if score is not None), default=None)
+    best = [rows for rows, score in zip(tried, scores, strict=True) if score == highest]
+    names = ", ".join(rows[0]["method"] for rows in best)
+    by_metric = [{row["metric"]: row for row in rows} for rows in best]
+    for metric, row in by_metric[0].items():
+        if all(metric in rows for rows in by_metric):  # support vector machines have no log loss
+            value = float(np.mean([rows[metric]["value"] for rows in by_metric]))
+            yield {**row, "method": "best_classical", "chosen": names, "value": value}
+
+
 def main_lines(rows):
     """Rows that the article's figures show: the main scaler, the fewest frozen layers, the best classical method."""
     frozen = rows["frozen"].fillna(rows["frozen"].min()) == rows["frozen"].min()
     classical = ~rows["arm"].isin(["classical", "pooled"]) | (rows["method"] == "best_classical")
     present = set(rows.loc[rows["arm"] != "pooled", "scaler"].dropna())
-    main = next((scaler for scaler in ("domain", "source", "subset", "all") if scaler in present), "source")
+    main = next((scaler for scaler in MAIN_SCALERS if scaler in present), "source")
     return rows[frozen & classical & rows["scaler"].fillna(main).eq(main)]

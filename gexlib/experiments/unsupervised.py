@@ -83,9 +83,11 @@ class Parameters(Learners):
 
 
 def _ways(p: Parameters) -> list[dict]:
-    """List the ways to pre-train: the first scheme, noise and loss, then each further value by itself."""
-    main = {way: getattr(p, name)[0] for way, name in WAYS.items()}
-    return [main, *({**main, way: value} for way, name in WAYS.items() for value in getattr(p, name)[1:])]
+    """List the ways to pre-train: the main one, in the order of `ways_of`, then each further value by itself."""
+    order = {"scheme": SCHEMES.index, "noise": float, "loss": list(LOSSES).index}
+    values = {way: sorted(getattr(p, name), key=order[way]) for way, name in WAYS.items()}
+    main = {way: first for way, (first, *_) in values.items()}
+    return [main, *({**main, way: value} for way, (_, *more) in values.items() for value in more)]
 
 
 def _check(p: Parameters) -> None:
@@ -202,7 +204,7 @@ def _arms(p: Parameters, common: dict, sizes: Sequence[int]) -> Iterator[dict]:
         yield {**common, **networks, "n": n, "arm": "baseline"}
         if p.methods:
             classical = {name: getattr(p, name) for name in TUNED}
-            yield {**common, **classical, "methods": p.methods, "n": n, "arm": "classical"}
+            yield {**common, **classical, "methods": p.methods, "n": n, "arm": "classical", "ties": "mean"}
         for way in ways:
             for frozen in depths:
                 more = {**way, "denoising": p.denoising, "frozen": frozen}
