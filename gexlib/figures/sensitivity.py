@@ -158,7 +158,7 @@ def importance_bars(table):
     Parameters
     ----------
     table : DataFrame
-        What `gexlib.experiments.sensitivity.importance` returns. Full bars are the share of the hyper-parameter
+        What `gexlib.importance.importance` returns. Full bars are the share of the hyper-parameter
         alone, outlines add all its interactions; below them the largest interactions of two.
     """
     table = need(table, ["task", "term", "order", "share", "total", "r2", "n_draws"], "the importance")
