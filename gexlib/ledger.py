@@ -98,9 +98,15 @@ def _one_network(rows: pd.DataFrame, splits: int = 1) -> Iterator[tuple[str, str
             continue
         own = part[part["method"] == network]
         classical = part[part["method"].isin(METHODS) & part["repeat"].isin(own["repeat"])]
-        label = NETWORKS[network] + " on one split" * (runs[network] == 1)
+        label = NETWORKS[network] + " on one split" * int(runs[network] == 1)
         if len(classical):
             yield task, network, label, pd.concat([own, classical])
+
+
+def _means(rows: pd.DataFrame) -> Iterator[tuple[int, pd.Series]]:
+    """Yield each training size of a task with the mean accuracy of every method."""
+    for n, part in summarise(rows, "accuracy", ["cohort", "task", "split", "n", "method"]).groupby("n"):
+        yield n, part.set_index("method")["mean"]
 
 
 def _above(mean: float, others: pd.Series) -> int:
@@ -117,7 +123,7 @@ def _place(method: str | None, task: str | None = None) -> Callable[[pd.DataFram
     def rule(rows: pd.DataFrame) -> str:
         found = []
         for name, network, label, part in _one_network(comparison.full(rows)):
-            mean = part.groupby("method")["value"].mean()
+            ((_, mean),) = _means(part)
             own = method or network
             if own not in mean or task not in (None, name):
                 continue
@@ -163,8 +169,7 @@ def _against_classical(lowest: float, highest: float) -> Callable[[pd.DataFrame]
         found = []
         for task, network, label, part in _one_network(rows):
             sizes = []
-            for n, at_n in summarise(part, "accuracy", ["cohort", "task", "split", "n", "method"]).groupby("n"):
-                mean = at_n.set_index("method")["mean"]
+            for n, mean in _means(part):
                 if lowest <= n < highest and network in mean and len(mean) > 1:
                     others = mean.drop(network)
                     sizes.append(
@@ -213,7 +218,7 @@ def _pair(gains: pd.DataFrame, source: str, target: str) -> str:
 
 
 def _gain(row: pd.Series) -> str:
-    """A gain with its interval, where two pairs or more give one."""
+    """Write a gain with its interval, where two pairs or more give one."""
     low, high = row["difference_low"], row["difference_high"]
     return f"{_points(row['difference'])} points" + (f" ({_points(low)} to {_points(high)})" if low == low else "")
 

@@ -44,7 +44,7 @@ def _constant(values):
 
 
 def _standard_error(differences, extra):
-    """Standard error of the mean: s^2 (1/k + extra), where extra is n_test/n_train of splits that overlap."""
+    """Return the standard error of the mean, from s^2 (1/k + extra); extra is n_test/n_train of splits that overlap."""
     return differences.std(ddof=1) * np.sqrt(1 / len(differences) + extra)
 
 

@@ -8,20 +8,24 @@ from gexlib import ledger
 from gexlib.experiments import SECTIONS
 from gexlib.results import canonical, table
 from gexlib.search import Space, draw
+from gexlib.statistics import compare_methods
 
 
-def comparison_rows(network: float, lasso: float, svm: float, task="tcga/pan", cohort="tcga-pairs") -> pd.DataFrame:
+def comparison_rows(
+    network: float, lasso: float, svm: float, task="tcga/pan", cohort="tcga-pairs", arm="balanced", split="patient",
+    name="nn_default", repeats=4,
+) -> pd.DataFrame:  # fmt: skip
     random = np.random.default_rng(0)
     return table(
         {
             "experiment": "comparison", "cohort": cohort, "cohort_digest": "d", "simulated": False, "task": task,
-            "method": method, "arm": "balanced", "n": n, "n_test": 100, "repeat": repeat, "split": "patient",
+            "method": method, "arm": arm, "n": n, "n_test": 100, "repeat": repeat, "split": split,
             "metric": "accuracy", "value": level + 0.01 * repeat + 1e-4 * random.random(),
-            "full": n == 400, "key": f"{method}{n}{repeat}",
+            "full": n == 400, "key": f"{task}{arm}{split}{method}{n}{repeat}",
         }
-        for method, level in {"nn_default": network, "lasso": lasso, "svm_rbf": svm, "majority": 0.5}.items()
+        for method, level in {name: network, "lasso": lasso, "svm_rbf": svm, "majority": 0.5}.items()
         for n in (100, 400)
-        for repeat in range(4)
+        for repeat in range(repeats)
     )  # fmt: skip
 
 
@@ -49,21 +53,89 @@ def here(name: str, rows: pd.DataFrame) -> dict[str, str]:
 
 def test_places_of_network_and_lasso():
     found = here("comparison", comparison_rows(0.90, 0.80, 0.95))
-    assert found["comparison/nn-first"].startswith("tcga-pairs: tcga/pan place 2 of 3, 91.")
+    assert found["comparison/nn-first"].startswith("tcga-pairs: tcga/pan default network place 2 of 3, 91.")
     assert "Gaussian SVM 96." in found["comparison/nn-first"]
-    assert found["comparison/lasso"].startswith("tcga-pairs: tcga/pan place 3 of 3, 81.")
+    lasso = found["comparison/lasso"]
+    assert lasso.startswith("tcga-pairs: tcga/pan LASSO, beside the default network, place 3 of 3, 81.")
 
 
-def test_differences_at_small_and_middle_sizes():
-    found = here("comparison", comparison_rows(0.90, 0.80, 0.80))
-    assert "tcga/pan n = 100: +10.0" in found["comparison/small-n"]
+def test_equal_means_share_a_place():
+    rows = comparison_rows(0.90, 0.90, 0.80)
+    network, lasso = (rows["method"] == name for name in ("nn_default", "lasso"))
+    rows.loc[lasso, "value"] = rows.loc[network, "value"].to_numpy()
+    found = here("comparison", rows)
+    assert "place 1 of 3" in found["comparison/nn-first"] and "place 1 of 3" in found["comparison/lasso"]
+    assert "n = 100 below 0 of 2 (best +0.0 points)" in found["comparison/small-n"]
+
+
+def test_one_network_at_a_time_on_its_own_splits():
+    """The tuned once first, then the tuned inside; a classical method is averaged over that network's splits."""
+    default = comparison_rows(0.90, 0.80, 0.95)
+    inner = comparison_rows(0.99, 0, 0, name="nn_inner").query("method == 'nn_inner'")
+    paper = comparison_rows(0.70, 0, 0, name="nn_paper", repeats=1).query("method == 'nn_paper'")
+    found = here("comparison", pd.concat([default, inner], ignore_index=True))
+    assert "tcga/pan network tuned inside place 1 of 3, 100.5 (Gaussian SVM 96.5)" in found["comparison/nn-first"]
+    assert "others minus network tuned inside -19.0 to -4.0" in found["comparison/tcga-status"]
+    found = here("comparison", pd.concat([default, inner, paper], ignore_index=True))
+    first = "tcga/pan network tuned once on one split place 3 of 3, 70.0 (Gaussian SVM 95.0)"
+    assert first in found["comparison/nn-first"]
+    assert "tcga/pan network tuned once on one split: n = 100 below 2 of 2" in found["comparison/small-n"]
+    assert "network tuned inside" in found["comparison/tcga-status"]  # one split has no test
+    for name in ("nn_paper", "nn_inner", "nn_default"):
+        alone = here("comparison", comparison_rows(0.9, 0.8, 0.8, name=name))
+        assert f"{ledger.NETWORKS[name]} place 1 of 3" in alone["comparison/nn-first"]
+    assert here("comparison", comparison_rows(0.9, 0.8, 0.8, name="nn_wide"))["comparison/nn-first"].startswith("needs")
+
+
+def test_methods_above_the_network_at_small_and_middle_sizes():
+    found = here("comparison", comparison_rows(0.90, 0.80, 0.93))
+    assert found["comparison/small-n"] == (
+        "tcga-pairs: tcga/pan default network: n = 100 below 1 of 2 (best +3.0 points)"
+    )
     assert "n = 400" in found["comparison/middle-n"] and "n = 400" not in found["comparison/small-n"]
     assert found["comparison/large-n"] == "needs other samples"
+    outlier = here("comparison", comparison_rows(0.90, 0.10, 0.93))  # a mean would say that the network is ahead
+    assert outlier["comparison/small-n"] == found["comparison/small-n"]
 
 
 def test_methods_that_differ_and_that_are_equal_are_counted():
-    found = here("comparison", comparison_rows(0.90, 0.80, 0.90))["comparison/tcga-status"]
-    assert "of 2 methods 1 differ" in found
+    rows = comparison_rows(0.90, 0.80, 0.90)
+    status = here("comparison", rows)["comparison/tcga-status"]
+    assert "1 of 2 methods differ" in status and "1 of 2 are equal within one point" in status
+    network, svm = (rows["method"] == name for name in ("nn_default", "svm_rbf"))
+    rows.loc[svm, "value"] = rows.loc[network, "value"].to_numpy()  # nothing is known about the spread
+    assert "0 of 1 are equal within one point" in here("comparison", rows)["comparison/tcga-status"]
+
+
+def test_equality_within_a_point_has_the_correction_for_overlapping_splits():
+    rows = comparison_rows(0.90, 0.80, 0.90)
+    full = (rows["method"] == "svm_rbf") & rows["full"]
+    rows.loc[full, "value"] += 0.0075 * np.array([1, -1, 1, -1])
+    table = compare_methods(rows[rows["full"].astype(bool)].drop(columns="full"), "accuracy", "nn_default")
+    assert table.set_index("method").loc["svm_rbf", "p_equivalent"] < 0.06
+    rows.loc[full, "value"] -= 0.0005 * np.array([1, -1, 1, -1])
+    plain = compare_methods(rows[rows["full"].astype(bool)].drop(columns="full"), "accuracy", "nn_default")
+    assert plain.set_index("method").loc["svm_rbf", "p_equivalent"] < 0.05
+    assert "0 of 2 are equal within one point" in here("comparison", rows)["comparison/tcga-status"]
+
+
+def test_rules_pick_their_own_rows():
+    """Other class weights, splits by study and single cancers change no rule on the pan-cancer tasks."""
+    plain = comparison_rows(0.90, 0.80, 0.95)
+    others = [
+        comparison_rows(0.1, 0.9, 0.2, arm="none"),
+        comparison_rows(0.1, 0.9, 0.2, split="study"),
+        comparison_rows(0.90, 0.80, 0.90, task="tcga/BRCA"),
+        comparison_rows(0.90, 0.80, 0.90, task="tcga/BRCA", arm="none"),
+    ]
+    alone, all_rows = here("comparison", plain), here("comparison", pd.concat([*others, plain], ignore_index=True))
+    specific = all_rows.pop("comparison/specific")
+    assert alone.pop("comparison/specific") == "needs other samples"
+    assert alone == all_rows
+    # LASSO differs, the Gaussian SVM does not, the majority vote is none of them
+    assert specific == "tcga-pairs: 1 of 2 methods and tasks differ from the default network (adjusted p < 0.05)"
+    only = here("comparison", comparison_rows(0.90, 0.80, 0.95, arm="none"))
+    assert "place 2 of 3" in only["comparison/nn-first"]
 
 
 def test_gain_of_a_target_at_each_size():
@@ -110,6 +182,33 @@ def test_pairs_are_counted_without_the_diagonal():
     assert found["cancer-to-cancer/UCEC-to-THCA"] == "needs other samples"
 
 
+def test_a_pair_has_its_gains_and_intervals():
+    """The article's pairs need a cohort with UCEC, and the pair among its rows."""
+    rows = pair_rows({("UCEC", "THCA"): 0.1, ("THCA", "UCEC"): 0.0, ("UCEC", "BRCA"): -0.2})
+    more = rows.assign(n=16)
+    tuned = more["arm"] == "fine_tuned"
+    more.loc[tuned, "value"] -= 0.1
+    found = here("cancer-to-cancer", pd.concat([rows, more], ignore_index=True).assign(cohort="tcga-hypoxia"))
+    number = r"[+-]\d\.\d"
+    assert re.fullmatch(
+        rf"tcga-hypoxia: gain at n = 8: \+10\.\d points \(\+\d+\.\d to \+10\.\d\), "
+        rf"n = 16: {number} points \({number} to {number}\)",
+        found["cancer-to-cancer/UCEC-to-THCA"],
+    )
+    assert found["cancer-to-cancer/UCEC-to-LUSC"] == "needs other samples"
+    one = rows[rows["fold"] == 0].assign(cohort="tcga-hypoxia")  # one pair of values has no interval
+    assert re.fullmatch(
+        r"tcga-hypoxia: gain at n = 8: \+10\.\d points", here("cancer-to-cancer", one)["cancer-to-cancer/UCEC-to-THCA"]
+    )
+
+
+def test_what_was_not_tested_is_not_counted():
+    one = pair_rows({("BRCA", "THCA"): 0.1, ("THCA", "BRCA"): -0.05}).query("fold == 0 or target == 'THCA'")
+    found = here("cancer-to-cancer", one)
+    assert "helps, p < 0.05: 1 of 1 (adjusted 1) pairs" in found["cancer-to-cancer/others"]
+    assert found["cancer-to-cancer/others"].endswith("equal within one point: 0 of 1")
+
+
 def test_unsupervised_gains_by_target():
     rows = transfer_rows({8: -0.1, 16: 0.0}).assign(source="unlabelled", scheme=None, noise=None, loss=None)
     tuned = rows["arm"] == "fine_tuned"
@@ -146,6 +245,9 @@ def test_medians_and_ranks_of_the_draws():
         "sensitivity", draw_rows(lambda d: 0.55 if d["optimiser"] == "adam" else 0.9 - 0.1 * (d["layers"] > 5))
     )
     assert "up to 5 layers 90.0, 6 or more 80.0" in found["sensitivity/deep-decline"]
-    assert "adam 55.0, rmsprop 90.0, sgd 90.0" in found["sensitivity/optimisers"]
+    best = found["sensitivity/optimisers"]
+    assert "best validation accuracy (the largest of k draws, too high): " in best
+    assert re.search(r"adam 55\.0 \(k = \d+\), rmsprop 90\.0 \(k = \d+\), sgd 90\.0 \(k = \d+\)", best)
+    assert sum(map(int, re.findall(r"k = (\d+)", best))) == 90
     assert "adam 100.0 %, rmsprop 0.0 %, sgd 0.0 %" in found["sensitivity/sgd-stable"]
     assert re.search(r"highest at [1-5] \(90\.0\), lowest at ", found["sensitivity/layers-range"])

@@ -144,7 +144,22 @@ def test_equivalence_is_statsmodels_tost():
     a, b = A, A + RNG.normal(0, 0.004, 10)
     assert equivalence(a, b) == pytest.approx(ttost_paired(a, b, -0.01, 0.01)[0])
     assert equivalence(a, b, 0.05) < equivalence(a, b, 0.01)
-    assert equivalence(A, A) == 0 and equivalence(A + 0.02, A) == 1
+
+
+def test_equal_differences_show_no_equivalence():
+    assert np.isnan(equivalence(A, A)) and np.isnan(equivalence(A + 0.005, A)) and np.isnan(equivalence(A, A + 0.005))
+    assert equivalence(A + 0.02, A) == equivalence(A, A + 0.02) == 1
+    assert np.isnan(equivalence(A, A, extra=0.25)) and equivalence(A + 0.02, A, extra=0.25) == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_corrected_equivalence_by_hand(sign):
+    d = sign * np.array([0.002, 0.001, 0.003, 0.000, 0.002])  # mean 0.0016, variance 1.3e-6
+    error = np.sqrt((1 / 5 + 200 / 800) * 1.3e-6)
+    above = 1 - stats.t.cdf((sign * 0.0016 + 0.01) / error, 4)  # is it above -0.01
+    below = stats.t.cdf((sign * 0.0016 - 0.01) / error, 4)  # is it below 0.01
+    assert equivalence(d, np.zeros(5), extra=0.25) == pytest.approx(max(above, below))
+    assert equivalence(d, np.zeros(5), extra=0.25) > equivalence(d, np.zeros(5))
 
 
 def test_mcnemar_is_the_binomial_test_of_discordant_samples():
@@ -191,6 +206,21 @@ def test_corrected_p_only_at_the_full_training_size():
     has = table[table["p_corrected"].notna()]
     assert set(zip(has["task"], has["n"], strict=True)) == {("tcga/pan", 400)} and len(has) == 2
     assert (has["p_corrected"] > has["p_raw"]).all()
+    plain = compare_methods(comparison_rows(), "accuracy", "nn_default")
+    assert "p_corrected" in plain and plain["p_corrected"].isna().all()
+    same = np.isclose(table["p_equivalent"], plain["p_equivalent"], equal_nan=True)
+    assert list(table.index[~same]) == list(has.index)  # corrected in the same places only
+    lasso = has[has["method"] == "lasso"].squeeze()
+    rows = (
+        comparison_rows()
+        .query("task == 'tcga/pan' and n == 400")
+        .pivot(index="repeat", columns="method", values="value")
+    )
+    d = (rows["lasso"] - rows["nn_default"]).to_numpy(float)
+    error = np.sqrt(d.var(ddof=1) * (1 / 6 + 100 / 400))
+    assert lasso["p_equivalent"] == pytest.approx(
+        max(stats.t.sf((d.mean() + 0.01) / error, 5), stats.t.cdf((d.mean() - 0.01) / error, 5))
+    )
 
 
 def test_incomplete_pairs_and_one_split():

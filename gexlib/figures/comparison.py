@@ -30,7 +30,8 @@ def learning_curves(rows, metric="accuracy", unit="repeat"):
     Parameters
     ----------
     rows : DataFrame
-        Tidy rows of the comparison. Class weights and kinds of split get panels of their own.
+        Tidy rows of the comparison. Class weights and kinds of split get panels of their own. A method that was
+        run on one split has no bar.
     metric, unit : str
         Bars are 95 % t intervals of the mean over the units, "repeat" or "fold". Long ones leave the panel.
     """
@@ -55,7 +56,8 @@ def method_bars(table, metric="accuracy"):
     ----------
     table : DataFrame
         What `statistics.compare_methods` returns. A star marks an adjusted p-value against the reference
-        below 0.05. The majority vote is given as a number only: its dot would squeeze the others.
+        below 0.05. A method with one value has neither bar nor star. The majority vote is given as a number only:
+        its dot would squeeze the others.
     metric : str
         The metric of the table, for the axis.
     """

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gexlib import figures, notebook
+from gexlib import figures, notebook, profiles
 from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, comparison, section
 from gexlib.results import Cell, table
@@ -140,6 +140,30 @@ def test_p_values_are_adjusted_over_all_tasks_and_methods_but_the_majority(rows)
     assert not np.allclose(found.loc[tested, "p_bh"], plain.loc[tested, "p_bh"])  # there: within one task
     assert found.loc[~tested, "p_bh"].isna().all()
     pd.testing.assert_frame_equal(found.drop(columns="p_bh"), plain.drop(columns="p_bh"))
+
+
+def test_a_comparison_has_one_adjusted_p_value_with_and_without_the_majority(rows):
+    with_it, without = comparison.summarise(rows), comparison.summarise(rows[rows["method"] != "majority"])
+    majority = with_it["method"] == "majority"
+    assert majority.any() and with_it.loc[majority, "p_bh"].isna().all()
+    pd.testing.assert_frame_equal(with_it[~majority].reset_index(drop=True), without)
+
+
+def test_equality_within_a_point_is_corrected_on_full_training_sets(rows):
+    found = comparison.summarise(rows, "balanced_accuracy").query("task == 'tcga/BRCA' and method == 'lasso'").squeeze()
+    own = rows[rows["full"].astype(bool) & (rows["task"] == "tcga/BRCA") & (rows["metric"] == "balanced_accuracy")]
+    own = own.pivot(index="repeat", columns="method", values="value")
+    d = (own["lasso"] - own["nn_default"]).to_numpy(float)
+    error = np.sqrt(d.var(ddof=1) * (1 / 5 + 50 / 200))
+    ends = stats.t.sf((d.mean() + 0.01) / error, 4), stats.t.cdf((d.mean() - 0.01) / error, 4)
+    assert found["p_equivalent"] == pytest.approx(max(ends))
+    assert found["p_corrected"] == pytest.approx(2 * stats.t.sf(abs(d.mean()) / error, 4))
+
+
+def test_the_page_says_how_its_record_is_tuned():
+    comparison_, own = (profiles.load("record")[name] for name in ("comparison", "supplement"))
+    assert (own["grid"], own["inner_folds"]) == ("small", 5)
+    assert (comparison_["grid"], comparison_["inner_folds"]) == ("full", 10)
 
 
 def test_kinds_of_split_are_compared_apart(rows):
