@@ -197,7 +197,7 @@ def run(
 def verify(
     name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
     sample: Annotated[int, typer.Option(min=1, help="Cells to compute again, drawn at random.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     jobs: Jobs = CORES,
     stamp: Annotated[bool, typer.Option(help="Note in results/verified.json that the cells agree.")] = False,
 ) -> None:

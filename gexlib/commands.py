@@ -38,13 +38,14 @@ def run(
     chosen = [section(name) for name in names]
     values = {s.name: profiles.parameters(s, profile, profiles.overrides(changes)) for s in chosen}
     if out is not None:
+        _check_parent(out)
         results.check_target(out)
     until = None if budget is None else time.time() + 60 * budget
     runs = []
     for each in chosen:
         parameters = values[each.name]
         checked = check(each.module.Parameters, parameters, each.name)
-        for note in _notes(parameters):
+        for note in _notes(each, checked):
             say(f"{each.name}: {note}")
         left = None if until is None else max(0.0, (until - time.time()) / 60)
         begun = time.time()
@@ -64,11 +65,19 @@ def run(
     return runs
 
 
-def _notes(parameters: dict) -> list[str]:
-    """Sentences about the cohorts that a reader must know."""
+def _notes(chosen: Section, parameters) -> list[str]:
+    """Sentences that a reader must know: of the cohorts, and of the section's module where it has any."""
     from gexlib.cohorts import open_cohort
 
-    return [f"{name}: {note}" for name in as_list(parameters["cohort"]) for note in open_cohort(name).uns["notes"]]
+    of_cohorts = [f"{name}: {note}" for name in as_list(parameters.cohort) for note in open_cohort(name).uns["notes"]]
+    return [*of_cohorts, *getattr(chosen.module, "notes", lambda _: [])(parameters)]
+
+
+def _check_parent(out: Path) -> None:
+    """Refuse a place in a folder that is not there: a typing error would make folders anywhere."""
+    parent = Path(out).absolute().parent
+    if not parent.exists():
+        raise InputError(f"--out {out}: there is no folder {parent}; make it first or name another.")
 
 
 def _metadata(chosen: list[Section], profile: str, values: dict, runs: list[Run]) -> dict:
@@ -171,13 +180,15 @@ def book(profile: str, jobs: int, out: Path | None) -> Path:
 
     With `out`, pages and executed notebooks go there and the book of the project folder stays as it is.
     """
+    if out is not None:
+        _check_parent(out)
     source = project_root() if out is None else _staged(out)
     folder = source / "book" / "executed"
     if profile == "record":
-        blocks = profiles.load(profile)
+        values = {each.name: profiles.parameters(each, profile, {}) for each in SECTIONS.values()}
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
-            notebook.execute(each, blocks[each.name], profile, keys, folder, from_record=True)
+            notebook.execute(each, values[each.name], profile, keys, folder, from_record=True)
     else:
         run([*SECTIONS], profile, [], jobs, None, None, folder)
     return render(source)

@@ -79,7 +79,8 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
         ours = named is None or folder in (named, *named.parents) or named in folder.parents
-        if error.errno not in _UNWRITABLE or not ours:
+        unmade = error.errno == errno.ENOENT and not folder.exists()  # as below /proc
+        if not (error.errno in _UNWRITABLE or unmade) or not ours:
             raise
         raise InputError(
             f"cannot write to {folder}: {os.strerror(error.errno)}; free space there, change its "

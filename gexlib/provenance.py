@@ -14,7 +14,16 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 #: Parts of gexlib that decide no number: cohorts are known by their digest, the rest moves or sums up rows.
-OUTSIDE = ("cohorts/", "errors.py", "files.py", "provenance.py", "results.py", "runner.py", "statistics.py")
+OUTSIDE = (
+    "checks.py",
+    "cohorts/",
+    "errors.py",
+    "files.py",
+    "provenance.py",
+    "results.py",
+    "runner.py",
+    "statistics.py",
+)
 LIBRARIES = ("torch", "numpy", "scikit-learn", "xgboost", "pandas", "scipy")
 
 

@@ -74,11 +74,13 @@ class Training:
         for name in ("learning_rate", "batch_size", "epochs", "fixed_epochs"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be greater than 0.")
-        for name in ("momentum", "patience", "l1", "l2"):
+        for name in ("patience", "l1", "l2"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be 0 or greater.")
-        if not 0 <= self.validation < 1:
-            raise InputError(f"validation is {self.validation}: it must be a share from 0 to below 1.")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}: it must be from 0 to below 1.")
+        if not 0 <= self.validation <= 0.5:  # `validation_split` holds out a half at most
+            raise InputError(f"validation is {self.validation}: it must be a share from 0 to 0.5.")
 
 
 OPTIMISERS = {  # fused: one pass over the weights, Adam's step takes half the time or less; RMSprop has no such form

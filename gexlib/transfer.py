@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numpy as np
 import torch
 
+from gexlib.checks import check_types
 from gexlib.errors import InputError
 from gexlib.models import MLP, DenoisingAutoencoder, Layer
 from gexlib.training import OPTIMISERS, Training, batches, fit, resolve_device, seeded, validation_split
@@ -32,13 +34,16 @@ def freeze(model: MLP, layers: int) -> MLP:
 
 def new_network(n_genes: int, n_classes: int, network: dict | None = None, seed: int = 0) -> MLP:
     """Draw a network's initial weights from a seed. `network` holds further arguments of `MLP`."""
+    network = network or {}
+    hints = get_type_hints(MLP.__init__)
+    check_types({name: hints[name] for name in hints if name not in ("n_genes", "n_classes")}, network, "network")
     with seeded(seed):
         try:
-            hidden = (network or {}).get("hidden", (1,))
+            hidden = network.get("hidden", (1,))
             if not len(hidden) or min(hidden) < 1:
                 raise ValueError("hidden needs at least one layer, each of 1 or more neurons")
-            return MLP(n_genes, n_classes, **(network or {}))
-        except (TypeError, ValueError, RuntimeError) as error:  # as PyTorch refuses a width or a share of dropout
+            return MLP(n_genes, n_classes, **network)
+        except (ValueError, RuntimeError) as error:  # as PyTorch refuses a width or a share of dropout
             raise InputError(f"network={network}: {error}.") from None
 
 

@@ -64,7 +64,7 @@ def test_help_shows_an_example(gexlib, words):
         (["run", "nowhere"], "section 'nowhere' is not known: use one of data, sensitivity"),
         (["run", "comparison", "--profile", "huge"], "profile 'huge' is not known"),
         (["run", "comparison", "-p", "banana=3"], "parameter 'banana' is not known"),
-        (["run", "comparison", "-p", "repeats=many"], "repeats='many' should be of type int"),
+        (["run", "comparison", "-p", "repeats=many"], "repeats='many' should be a whole number"),
         (["run", "comparison", "--profile", "smoke", "-p", "n=[100000]"], "n=100000: the training set"),
         (["run", "pan-to-specific", "--profile", "smoke", "-p", "n=[5000]"], "n=5000: the training folds"),
         (["run", "pan-to-specific", "--profile", "smoke", "-p", "targets=[XYZ]"], "targets: 'XYZ' is not in"),
@@ -75,7 +75,13 @@ def test_help_shows_an_example(gexlib, words):
             ["run", "comparison", "--profile", "smoke", "-p", "training={lr: 1}"],
             "parameter 'lr' is not known",
         ),
-        (["run", "comparison", "--profile", "smoke", "-p", "network={depth: 3}"], "network"),
+        (["run", "comparison", "--profile", "smoke", "-p", "network={depth: 3}"], "network: parameter 'depth'"),
+        (["run", "comparison", "--profile", "smoke", "-p", "network={dropout:0.5}"], "put a space after each colon"),
+        (["run", "data", "-p", "cohort=[simulated-tcga:smoke, genes=200]"], "put quotes around a name that has commas"),
+        (["run", "data", "--profile", "smoke", "--out", "no/such/rows.csv"], "there is no folder"),
+        (["book", "--out", "no/such/book"], "there is no folder"),
+        (["run", "data", "-p", "seed=-1"], "seed=-1 should be 0 or greater"),
+        (["run", "cell-lines-and-patients", "--profile", "smoke", "-p", "n=[0]"], "n: 0 target samples cannot"),
         (["run", "data", "--profile", "smoke", "--out", "rows.txt"], "--out rows.txt"),
         (["run", "data", "-p", "cohort=simulated-tcga:samples=many"], "samples"),
         (["run", "data", "-p", "cohort=nowhere"], "there is no cohort nowhere"),
@@ -186,6 +192,12 @@ def test_a_process_ends_with_one_sentence_and_exit_code_2():
     assert ended.stderr.startswith("gexlib: section 'nowhere' is not known") and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nothing can be made")
+def test_a_home_that_cannot_be_made_is_one_sentence(gexlib):
+    ended = gexlib("run", "data", "--profile", "smoke", "--no-notebook", "--jobs", "1", GEXLIB_HOME="/proc/gexlib")
+    assert ended.returncode == 2 and "cannot write to /proc/gexlib" in ended.stderr.splitlines()[-1]
+
+
 def test_ctrl_c_says_how_to_go_on(gexlib, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -216,7 +228,8 @@ def test_a_cohort_of_your_own_with_your_own_words(gexlib, tmp_path):
     assert ended.returncode == 2 and "--map COLUMN=status" in ended.stderr and ended.stderr.count("\n") == 1
     words += ["--map", "disease=status", "--map", "disease:healthy=normal", "--map", "disease:unclear="]
     ended = gexlib(*words, GEXLIB_HOME=str(home))
-    assert ended.returncode == 2 and "disease:tumour=cancer" in ended.stderr and not list(home.rglob("*.npy"))
+    assert ended.returncode == 2 and "--map 'disease:tumour=...', where" in ended.stderr
+    assert not list(home.rglob("*.npy"))
     words += [
         "--map",
         "disease:tumour=cancer",
@@ -249,3 +262,24 @@ def test_a_table_and_its_sheet(gexlib, tmp_path):
     words = ["cohort", "import", tmp_path / "table.csv.gz", "--as", "mine", "--samples", tmp_path / "sheet.tsv"]
     ended = gexlib(*words, GEXLIB_HOME=str(tmp_path / "home"))
     assert ended.returncode == 0 and "mine: 40 samples x 6 genes" in ended.stdout, ended.stderr
+
+
+def test_files_that_are_not_what_their_name_says(gexlib, tmp_path):
+    (tmp_path / "page.h5ad").write_text("\n<!DOCTYPE html><html></html>")
+    (tmp_path / "table.csv").write_text("gene;s0;s1\ng0;1,5;2,5\n")
+    own_cohort().obs.to_csv(tmp_path / "sheet.csv", sep=";")
+    for words, message in (
+        ([tmp_path / "page.h5ad"], "is a web page and no .h5ad file"),
+        ([tmp_path / "table.csv", "--samples", tmp_path / "sheet.csv"], "sheet.csv is separated by semicolons"),
+    ):
+        ended = gexlib("cohort", "import", *words, "--as", "mine", GEXLIB_HOME=str(tmp_path / "home"))
+        assert ended.returncode == 2 and message in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_an_import_of_one_class_says_what_it_cannot_do(gexlib, tmp_path):
+    own_cohort(obs={"status": ["cancer"] * 40}).write_h5ad(tmp_path / "own.h5ad")
+    ended = gexlib("cohort", "import", tmp_path / "own.h5ad", "--as", "mine", GEXLIB_HOME=str(tmp_path / "home"))
+    assert ended.returncode == 0 and "- All samples are cancer: no section that trains can use this" in ended.stdout
+    own_cohort().write_h5ad(tmp_path / "own.h5ad")
+    ended = gexlib("cohort", "import", tmp_path / "own.h5ad", "--as", "mine", GEXLIB_HOME=str(tmp_path / "home"))
+    assert "All samples are" not in ended.stdout

@@ -500,6 +500,8 @@ def test_single_precision_network_takes_any_float_matrix():
         ({"epochs": 0}, "epochs is 0"),
         ({"fixed_epochs": -1}, "fixed_epochs is -1"),
         ({"momentum": -0.5}, "momentum is -0.5"),
+        ({"momentum": 1.0}, "momentum is 1.0: it must be from 0 to below 1"),
+        ({"validation": 0.6}, "validation is 0.6: it must be a share from 0 to 0.5"),
         ({"patience": -1}, "patience is -1"),
         ({"l1": -1.0}, "l1 is -1.0"),
         ({"l2": -1.0}, "l2 is -1.0"),

@@ -68,7 +68,8 @@ def open_cohort(name: str) -> "AnnData":
     if name in IMPORTS:
         raise InputError(_by_import(name))
     if name not in fetch.SOURCES:
-        raise InputError(f"there is no cohort {name}: choose from {', '.join(names())}")
+        piece = "; in a list, put quotes around a name that has commas" if "=" in name else ""
+        raise InputError(f"there is no cohort {name}: choose from {', '.join(names())}{piece}")
     files = fetch.at_hand(name)
     if files is None:
         raise InputError(f"cohort {name} is not on this machine yet: run `gexlib fetch {name}`")

@@ -113,6 +113,7 @@ def _read_any(path: Path, samples: Path | str | None) -> tuple[AnnData, list[str
     if path.suffix == ".h5ad":
         if samples is not None:
             raise InputError(f"{path} carries its own labels: leave --samples {samples} out")
+        _refuse_web_page(path)
         adata = schema.read_h5ad(path)
         layers = [f"layer {name}: only X is kept" for name in adata.layers]
         return adata, layers
@@ -124,6 +125,14 @@ def _read_any(path: Path, samples: Path | str | None) -> tuple[AnnData, list[str
             "a column for the status"
         )
     return _read_matrix(path, _read_sheet(Path(samples)))
+
+
+def _refuse_web_page(path: Path) -> None:
+    """Refuse what a browser or a download saves where the file itself was not to be had."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(100).lstrip().startswith(b"<"):
+                raise InputError(f"{path} is a web page and no .h5ad file: download the file itself")
 
 
 def _separator(path: Path) -> str | None:
@@ -141,13 +150,14 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz)")
     how |= {"sep": separator, "header": None, "encoding": "utf-8-sig"}
-    try:
-        # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
-        header = pd.read_csv(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
-        table = pd.read_csv(path, **how, skiprows=1, low_memory=False).set_index(0)
-    except Exception as error:  # of the decompressor, the decoder or the parser
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+    # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
+    header = _parse_table(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
+    if header.shape[1] == 1 and ";" in header.iloc[0, 0]:
+        raise InputError(
+            f"{path} is separated by semicolons: separate columns by tabs in .tsv and .txt, by commas in .csv, and "
+            "write numbers with a point"
+        )
+    table = _parse_table(path, **how, skiprows=1, low_memory=False).set_index(0)
     if table.shape[1] == 0:
         raise InputError(f"{path} has one column only: separate columns by tabs in .tsv and .txt, by commas in .csv")
     columns = header.iloc[0].str.strip().tolist()
@@ -160,10 +170,21 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
     return table
 
 
+def _parse_table(path: Path, **how) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, **how)
+    except Exception as error:  # of the decompressor, the decoder or the parser
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+
+
 def _refuse_repeated(path: Path, ids: pd.Index) -> None:
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
-        raise InputError(f"{path} has {len(repeated)} repeated sample ids, such as {_few(repeated)}: keep one of each")
+        several = _number(len(repeated), "repeated sample id")
+        raise InputError(f"{path} has {several}, such as {_few(repeated)}: keep one of each")
 
 
 def _read_sheet(path: Path) -> pd.DataFrame:
@@ -188,15 +209,17 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str]]:
             f"{_few(table.index)}, its columns with {_few(table.columns)}: use the same ids in both files"
         )
     if across.sum() > down.sum():
-        side, left_out, table = "columns", table.columns[~across], table.loc[:, across].T
+        side, left_out, table = "column", table.columns[~across], table.loc[:, across].T
     else:
-        side, left_out, table = "rows", table.index[~down], table.loc[down]
+        side, left_out, table = "row", table.index[~down], table.loc[down]
     dropped = []
     if len(left_out):
-        dropped.append(f"{len(left_out)} {side} of the table that the sample sheet does not name ({_few(left_out)})")
+        several = _number(len(left_out), side)
+        dropped.append(f"{several} of the table that the sample sheet does not name ({_few(left_out)})")
     absent = sheet.index[~sheet.index.isin(table.index)]
     if len(absent):
-        dropped.append(f"{len(absent)} lines of the sample sheet that the table has no values for ({_few(absent)})")
+        several = _number(len(absent), "line")
+        dropped.append(f"{several} of the sample sheet that the table has no values for ({_few(absent)})")
     _refuse_repeated(path, table.index)
     _refuse_text(path, table)
     with warnings.catch_warnings():
@@ -228,7 +251,7 @@ def _where(obs: pd.DataFrame, where: Sequence[str], dropped: list[str]) -> np.nd
     for text in where:
         cut = _cut(obs, text, "=")
         if cut is None:
-            raise InputError(f"--where {text}: write COLUMN=VALUE with one of the columns {_few(obs.columns, 20)}")
+            raise _not_cut(f"--where {text}", "COLUMN=VALUE", text if "=" in text else "", obs)
         column, value = cut
         values = _plain(obs[column])
         if obs[column].dtype.kind == "b":
@@ -290,9 +313,15 @@ def _parse(obs: pd.DataFrame, text: str) -> tuple[str, str | None, str]:
         cut = _cut(obs, left, ":")
         if cut is not None:
             return *cut, ours.strip()
-    raise InputError(
-        f"--map {text}: write COLUMN=LABEL or COLUMN:VALUE=OURS with one of the columns {_few(obs.columns, 20)}"
-    )
+    raise _not_cut(f"--map {text}", "COLUMN=LABEL or COLUMN:VALUE=OURS", left, obs)
+
+
+def _not_cut(option: str, form: str, text: str, obs: pd.DataFrame) -> InputError:
+    """Say that no column begins a text of the user's, or, where there is none, which form it should have."""
+    column = re.split("[:=]", text)[0].strip()
+    if not column:
+        return InputError(f"{option}: write {form} with one of the columns {_few(obs.columns, 20)}")
+    return InputError(f"{option}: there is no column {column} but {_few(obs.columns, 20)}; use one of these")
 
 
 def _translate(theirs: pd.Series, column: str, meanings: dict[str, str]) -> pd.Series:
@@ -318,13 +347,13 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
     if "status" not in obs:
         raise InputError(
             f"cohort {name} has no status among its columns {_few(obs.columns, 20)}: say which one it is with --map "
-            "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer"
+            "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal"
         )
     keep = np.ones(len(obs), dtype=bool)
     for column in obs.columns:
         gone = (obs[column].astype(object) == _DROP).to_numpy()
         if gone.any():
-            dropped.append(f"{gone.sum()} samples whose {theirs.get(column, column)} was mapped to nothing")
+            dropped.append(f"{_number(gone.sum(), 'sample')} whose {theirs.get(column, column)} was mapped to nothing")
             keep &= ~gone
     if not keep.any():
         raise InputError(f"cohort {name}: --map drops every sample; map fewer values to nothing")
@@ -340,9 +369,9 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
         if len(wrong):
             mine, first = theirs.get(column, column), wrong.iloc[0]
             raise InputError(
-                f"cohort {name}: {len(wrong)} samples have a {column} that is not {' or '.join(allowed)} but "
-                f"{_counted(wrong)}; say what it means with --map '{mine}:{first}={allowed[0]}', or drop these samples "
-                f"with --map '{mine}:{first}='"
+                f"cohort {name}: the {column} of {_number(len(wrong), 'sample')} is not {' or '.join(allowed)} but "
+                f"{_counted(wrong)}; say what it means with --map '{mine}:{first}=...', where ... is "
+                f"{' or '.join(allowed)}, or drop these samples with --map '{mine}:{first}='"
             )
     return keep
 
@@ -352,6 +381,8 @@ def _found(adata: AnnData) -> list[str]:
     import pandas as pd
 
     obs, notes = adata.obs, []
+    if obs["status"].nunique() == 1:
+        notes.append(f"All samples are {obs['status'].iloc[0]}: no section that trains can use this cohort.")
     if re.search("quantile", adata.uns["scale"], re.IGNORECASE):
         notes.append(
             "The samples were quantile-normalised together, before any split into training and test samples: what is "
@@ -422,6 +453,10 @@ def _counted(values: pd.Series) -> str:
     counts = _plain(values).value_counts()
     shown = ", ".join(f"`{value}` ({n})" if value else f"(blank) ({n})" for value, n in counts.head(_SHOWN).items())
     return shown + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _few(items: Iterable, most: int = 3) -> str:

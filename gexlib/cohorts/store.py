@@ -25,6 +25,7 @@ from gexlib.errors import InputError
 from gexlib.files import home, writing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 _ABANDONED = 7 * 24 * 3600  # seconds after which an unfinished folder is that of a killed process
@@ -187,7 +188,6 @@ def open_stored(name: str) -> "AnnData":
     InputError
         The cohort is not in the store, or its folder is damaged.
     """
-    import pandas as pd
     from anndata import AnnData
 
     folder = folder_of(name)
@@ -195,8 +195,7 @@ def open_stored(name: str) -> "AnnData":
         raise InputError(f"cohort {name} is not in the store {folder.parent}: run `gexlib fetch {name}`")
     try:
         uns = json.loads((folder / "uns.json").read_text(encoding="utf-8"))
-        obs = pd.read_parquet(folder / "obs.parquet")
-        var = pd.read_parquet(folder / "var.parquet")
+        obs, var = (_read_frame(folder / f"{part}.parquet") for part in ("obs", "var"))
         X = np.load(folder / "X.npy", mmap_mode="r", allow_pickle=False)
         if X.dtype != np.float32 or X.shape != (len(obs), len(var)):
             raise ValueError(f"X.npy is {X.dtype} {X.shape}, the labels are {(len(obs), len(var))}")
@@ -209,6 +208,18 @@ def open_stored(name: str) -> "AnnData":
             "again where it is simulated"
         ) from error
     return AnnData(X=X, obs=obs, var=var, uns=uns)
+
+
+def _read_frame(path: Path) -> "pd.DataFrame":
+    """Read a table in this thread alone.
+
+    `pandas.read_parquet` hands a Python file to the threads of pyarrow. One that lets go of it while the
+    interpreter shuts down aborts the process (apache/arrow, issue 34314).
+    """
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        return file.read(use_threads=False).to_pandas(use_threads=False)
 
 
 def stored() -> list[str]:

@@ -9,9 +9,9 @@ from typing import TypeVar, get_type_hints
 
 import numpy as np
 from anndata import AnnData
-from pydantic import TypeAdapter, ValidationError
 
 from gexlib.baselines import METHODS, Tuning
+from gexlib.checks import check_types
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.metrics import evaluate
@@ -29,17 +29,11 @@ def check(kind: type[Checked], values: dict, what: str) -> Checked:
     Raises
     ------
     InputError
-        An unknown name or a value of the wrong type.
+        An unknown name, a value of the wrong type or a negative seed.
     """
-    hints = get_type_hints(kind)
-    for name, value in values.items():
-        if name not in hints:
-            raise InputError(f"{what}: parameter '{name}' is not known; it takes {', '.join(hints)}.")
-        try:
-            TypeAdapter(hints[name]).validate_python(value, strict=True)
-        except ValidationError:
-            expected = kind.__dataclass_fields__[name].type
-            raise InputError(f"{what}: parameter {name}={value!r} should be of type {expected}.") from None
+    check_types(get_type_hints(kind), values, what)
+    if values.get("seed", 0) < 0:
+        raise InputError(f"{what}: parameter seed={values['seed']} should be 0 or greater.")
     return kind(**values)
 
 

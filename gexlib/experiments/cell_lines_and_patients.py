@@ -62,8 +62,8 @@ class Parameters(TransferParameters):
         Rules that stop training on the target, any of `STOPPING`. Source networks all stop as `training` says.
     stopping_n : list of int
         Sizes at which the further rules, and the further scalers, are run, with the fewest frozen layers;
-        empty: all of n. The main rule and the main scaler, the first named of `STOPPING` and of `MAIN_SCALERS`,
-        are run at every n with every F.
+        empty: all of n. Sizes that are not among n are left out. The main rule and the main scaler, the first
+        named of `STOPPING` and of `MAIN_SCALERS`, are run at every n with every F.
     sweep : list of str
         Simulated cohorts, run with F = 0 only and without classical methods.
     sweep_n : list of int
@@ -100,9 +100,6 @@ def cells(parameters: Parameters) -> list[Cell]:
         raise InputError(f"domain '{p.domain}' is not known: use one of {', '.join(DOMAINS)}.")
     if p.repeats < 1:
         raise InputError(f"repeats={p.repeats}: it must be 1 or more.")
-    beyond = [n for n in p.stopping_n if n not in p.n]
-    if beyond:
-        raise InputError(f"stopping_n={p.stopping_n}: {beyond[0]} is not among n={p.n}; take sizes from there.")
     for name in p.sweep:
         Simulation.from_name(name)
     p = replace(
@@ -115,6 +112,15 @@ def cells(parameters: Parameters) -> list[Cell]:
     found = [*_cells_of(as_list(p.cohort), p, False), *_cells_of(p.sweep, swept, True)]
     # a run that stops early then has the same number of repeats of everything
     return sorted(found, key=lambda cell: cell.parameters["repeat"])
+
+
+def notes(parameters: Parameters) -> list[str]:
+    """Say which two domains of each cohort are compared, where ``domain`` leaves it to the cohort."""
+    found = []
+    for name in as_list(parameters.cohort) if parameters.domain == "auto" else ():
+        domain, sides = domains(open_cohort(name), parameters.domain)
+        found.append(f"{name}: domain=auto is {domain} here: {' and '.join(sides)} are compared.")
+    return found
 
 
 def _cells_of(cohorts: list[str], p: Parameters, sweep: bool) -> list[Cell]:

@@ -143,7 +143,7 @@ def test_all_others_blank_and_dropped_values(home, h5ad):
     disease = ["ductal", "lobular", "control", "unclear", None, "control"] * 4
     path = h5ad(status=None, disease=disease)
     maps = ["disease=status", "disease:control=normal", "disease:*=cancer"]
-    refused(r"4 samples have a status .* but \(blank\) \(4\); .* --map 'disease:='", path, maps=maps)
+    refused(r"the status of 4 samples is not .* but \(blank\) \(4\); .* --map 'disease:='", path, maps=maps)
     mine = cohorts.import_cohort(path, "mine", maps=[*maps, "disease:unclear=", "disease:="])
     assert mine.obs["status"].value_counts().to_dict() == {"cancer": 8, "normal": 8}
     assert mine.obs_names.tolist() == [f"s{i}" for i in range(24) if i % 6 not in (3, 4)]
@@ -261,10 +261,16 @@ def test_mistakes_with_columns(home, h5ad):
     other = {"status": None, "diagnosis": ["tumor", "healthy"] * 12}
     path = h5ad(**other)
     refused("cohort mine has no status among its columns tissue, study, patient, batch, diagnosis: .*--map", path)
-    refused("but `tumor` \\(12\\), `healthy` \\(12\\); .*'diagnosis:tumor=cancer'", path, maps=["diagnosis=status"])
+    # a hint that can be copied must not call the healthy samples cancer
+    refused(
+        "but `tumor` \\(12\\), `healthy` \\(12\\); .*'diagnosis:tumor=...', where ... is cancer or normal, ",
+        path,
+        maps=["diagnosis=status"],
+    )
     refused("`state` is no label of ours; use one of status, origin", path, maps=["diagnosis=state"])
-    refused("--map disease=status: write COLUMN=LABEL .* tissue, study", path, maps=["disease=status"])
-    refused("write COLUMN=LABEL", path, maps=["diagnosis"])
+    refused("--map disease=status: there is no column disease but tissue, study", path, maps=["disease=status"])
+    refused("there is no column stage but tissue, ", path, maps=["diagnosis=status", "stage:I=cancer"])
+    refused("write COLUMN=LABEL or COLUMN:VALUE=OURS with one of the columns tissue", path, maps=["diagnosis"])
     maps = ["diagnosis=status", "diagnosis:tumour=cancer"]
     refused("no sample has `tumour` but `tumor` \\(12\\), `healthy` \\(12\\)", path, maps=maps)
     maps = ["diagnosis=status", "diagnosis:tumor=malignant"]
@@ -272,12 +278,13 @@ def test_mistakes_with_columns(home, h5ad):
     refused("status is mapped from diagnosis already", path, maps=["diagnosis=status", "tissue=status"])
     refused("--map drops every sample", path, maps=["diagnosis=status", "diagnosis:*="])
     refused("could both be status", h5ad(status=None, Status=["cancer"] * 24, STATUS=["cancer"] * 24))
-    refused("origin that is not patient or cell_line but `biopsy` \\(24\\)", h5ad(origin="biopsy"))
-    refused("2 samples have a status .* `\\?` \\(2\\)", h5ad(status=["?", "?"] + ["cancer"] * 22))
+    refused("the origin of 24 samples is not patient or cell_line but `biopsy` \\(24\\)", h5ad(origin="biopsy"))
+    refused("the status of 1 sample is .* `\\?` \\(1\\)", h5ad(status=["?"] + ["cancer"] * 23))
 
 
 def test_mistakes_with_where(home, h5ad):
-    refused("--where organ=breast: write COLUMN=VALUE with one of the columns status, ", h5ad(), where=["organ=breast"])
+    refused("--where organ=breast: there is no column organ but status, ", h5ad(), where=["organ=breast"])
+    refused("--where tissue: write COLUMN=VALUE with one of the columns status, ", h5ad(), where=["tissue"])
     refused("tissue has no value `lung` but `breast` \\(12\\), `colon` \\(12\\)", h5ad(), where=["tissue=lung"])
     refused("no sample is left of 24", h5ad(), where=["study=A", "patient=p1"])
 
@@ -309,15 +316,15 @@ def test_mistakes_with_files(home, h5ad, table, tmp_path):
     refused("broken.h5ad cannot be read as .h5ad", tmp_path / "broken.h5ad")
     semicolons = tmp_path / "sheet.csv"
     semicolons.write_text(sheet.read_text().replace("\t", ";"))
-    refused("sheet.csv has one column only", path, samples=semicolons)
+    refused("sheet.csv is separated by semicolons", path, samples=semicolons)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t, s: (t.rename(columns={"s1": "s0"}), s), "1 repeated sample ids, such as s0"),
+        (lambda t, s: (t.rename(columns={"s1": "s0"}), s), "1 repeated sample id, such as s0"),
         (lambda t, s: (t.rename(index={"MYC": "EGFR"}), s), "1 repeated genes, such as EGFR"),
-        (lambda t, s: (t, s.rename(index={"s1": "s0"})), "1 repeated sample ids, such as s0"),
+        (lambda t, s: (t, s.rename(index={"s1": "s0"})), "1 repeated sample id, such as s0"),
         (lambda t, s: (t.mask(t == t.iloc[1, 2]), s), "1 values that are NaN .* sample s2, gene EGFR"),
         (lambda t, s: (t.astype(object).mask(t == t.iloc[1, 2], "high"), s), "gene EGFR, sample s2 is `high`"),
         (lambda t, s: (t, s.add_prefix("x").set_axis([f"x{i}" for i in s.index])), "neither its rows nor its columns"),

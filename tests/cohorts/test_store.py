@@ -309,3 +309,13 @@ def test_importing_cohorts_is_light():
     loaded = done.stdout.split()
     assert "gexlib.cohorts.store" in loaded
     assert not {"torch", "pandas", "anndata", "pooch", "rdata", "xarray", "sklearn"} & set(loaded)
+
+
+def test_no_thread_holds_a_python_file_when_the_interpreter_ends(home, make_cohort, monkeypatch):
+    def threaded(*_, **__):
+        raise AssertionError("pandas hands a Python file to pyarrow's threads, which can abort the process at its end")
+
+    store.save(make_cohort(name="one=1"))
+    monkeypatch.setattr(pd, "read_parquet", threaded)
+    opened = store.open_stored("one=1")
+    assert list(opened.obs["patient"][:2]) == ["p0", "p0"] and opened.var_names[0] == "g0"

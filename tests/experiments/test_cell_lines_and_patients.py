@@ -269,7 +269,7 @@ def test_sizes_beyond_one_direction_are_left_out_for_it_and_beyond_all_refused()
         ({"directions": ["patient:mouse"]}, "'patient:mouse' is not one of .*; use cell_line:patient, patient:cell"),
         ({"stopping": ["never"]}, r"stopping=\['never'\]: name one or more of patience, first, fixed"),
         ({"stopping": []}, "name one or more of"),
-        ({"stopping_n": [8, 9]}, r"stopping_n=\[8, 9\]: 9 is not among n"),
+        ({"n": [0], "stopping_n": [8]}, "n: 0 target samples cannot be drawn"),
         ({"repeats": 0}, "repeats=0: it must be 1 or more"),
         ({"frozen": [3]}, "frozen: '3' is not known"),
         ({"pooled": ["majority"]}, "pooled: 'majority' is not known"),
@@ -279,6 +279,20 @@ def test_sizes_beyond_one_direction_are_left_out_for_it_and_beyond_all_refused()
 def test_wrong_parameters_are_refused_before_anything_runs(change, message):
     with pytest.raises(InputError, match=message):
         origins.cells(replace(SMOKE, **change))
+
+
+def test_sizes_of_the_further_rules_that_n_lacks_are_left_out():
+    slices = replace(SMOKE, n=[44], stopping=["patience", "first"], stopping_n=[44, 48])
+    assert origins.cells(slices) == origins.cells(replace(slices, stopping_n=[44]))
+    none = origins.cells(replace(slices, stopping_n=[48]))  # none is not all of them
+    assert none and "first" not in {cell.parameters.get("stopping") for cell in none}
+    assert "first" in {cell.parameters.get("stopping") for cell in origins.cells(slices)}
+
+
+def test_what_domain_auto_compares_is_said():
+    (said,) = origins.notes(SMOKE)
+    assert said == "simulated-microarray:smoke: domain=auto is origin here: cell_line and patient are compared."
+    assert origins.notes(replace(SMOKE, domain="origin")) == []
 
 
 def test_a_domain_with_few_samples_of_a_class_is_refused(variant):

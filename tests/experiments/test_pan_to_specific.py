@@ -377,7 +377,7 @@ def test_a_size_must_fit_the_folds_of_every_repeat(variant):
         ({"scaler": ["source", "none"]}, "scaler: 'none' is not known"),
         ({"methods": ["majority"]}, "methods: 'majority' is not known"),
         ({"folds": 30}, "30 folds need as many patients in each class, the smallest class has 20"),
-        ({"training": {"momentum": "high"}}, "momentum='high' should be of type float"),
+        ({"training": {"momentum": "high"}}, "momentum='high' should be a number"),
         ({"grid": "huge"}, "grid 'huge' is not known"),
     ],
 )

@@ -389,7 +389,7 @@ def test_sizes_beyond_a_target_are_left_out_for_it_and_beyond_all_refused(varian
         ({"noise": []}, r"noise=\[\]: name at least one"),
         ({"denoising": {"noise": 0.3}}, r"denoising: 'noise' has a parameter of its own; set noise=\[0.3\]"),
         ({"denoising": {"depth": 3}}, "denoising: parameter 'depth' is not known"),
-        ({"denoising": {"epochs": "many"}}, "epochs='many' should be of type int"),
+        ({"denoising": {"epochs": "many"}}, "epochs='many' should be a whole number"),
         ({"network": {"hidden": []}}, "hidden needs at least one layer"),
         ({"methods": ["majority"]}, "methods: 'majority' is not known"),
         ({"folds": 1}, "folds=1: it must be 2 or more"),
