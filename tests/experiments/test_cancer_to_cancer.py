@@ -21,7 +21,7 @@ TINY = {
     "training": {"epochs": 3, "fixed_epochs": 3},
     "genes": [10], "inner_folds": 2, "trees": 5,
 }  # fmt: skip
-SCALERS = ["source", "subset", "all", "domain"]
+SCALERS = ["source", "subset", "all"]
 SIZES = [8]
 
 
@@ -72,7 +72,7 @@ def test_a_source_holds_its_own_cancer_only_without_patients_of_the_test_fold(se
             networks[s.source].append(set(step.ids))
         assert len(networks) == (3 if "microarray" in members[0].cohort else 2) and target in networks
         for source, trained in networks.items():
-            # one for the scaler "source", one for "all", one of its own scale for "subset" and "domain"
+            # one for the scaler "source", one for "all", one of its own scale for "subset"
             assert trained == [allowed[source]] * 3
             dropped += (obs["site"] == source).sum() - len(trained[0]) if source != target else 0
         counted = {row["source"]: row["n_source"] for s in members for row in s.rows if s.source}
@@ -122,7 +122,7 @@ def test_all_sources_share_one_baseline_its_samples_its_scaler_and_its_seed(seen
             first = baseline.learner
             expected = {
                 "source": others, "all": others | allowed[members[0].target] | baseline.tested,
-                "subset": set(first.ids), "domain": allowed[members[0].target],
+                "subset": set(first.ids),
             }[scaler]  # fmt: skip
             assert set(first.more["scaled_on"]) == expected
             for s in tuned:
@@ -141,7 +141,7 @@ def test_a_source_network_is_scaled_like_the_target_or_on_its_own_samples(seen):
         free, allowed = sources_of(obs, members)
         others = set(free.index[free["site"] != members[0].target])
         trained = list(source_steps(members))
-        assert {s.scaler for s, _ in trained} == {"source", "subset", "all"}  # "domain" shares those of "subset"
+        assert {s.scaler for s, _ in trained} == {"source", "subset", "all"}
         for s, step in trained:
             own = members[0].target
             expected = {"source": others, "all": others | allowed[own] | s.tested}.get(s.scaler, allowed[s.source])
