@@ -24,6 +24,8 @@ from gexlib.files import atomic_path
 from gexlib.results import Cell, Store
 from gexlib.runner import run_cells
 from gexlib.tasks import holdout, problem
+from gexlib.training import OPTIMISERS, Training, weighted_cross_entropy
+from gexlib.transfer import new_network
 
 COHORTS = ("simulated-tcga:demo", "tcga-pairs")
 TARGET = "BRCA"
@@ -39,7 +41,7 @@ SMALL = "simulated-tcga:smoke"
 def networks(cohort: str) -> list[Cell]:
     """Cells of one fold of one target: zero-shot (it trains the source), baseline, fine-tuned with F = 0 and 2."""
     parameters = pan_to_specific.Parameters(
-        cohort, targets=[TARGET], n=[32], frozen=[0, 2], folds=5, methods=[], **TUNING
+        cohort=cohort, targets=[TARGET], n=[32], frozen=[0, 2], folds=5, methods=[], **TUNING
     )
     return [cell for cell in pan_to_specific.cells(parameters) if cell.parameters["fold"] == 0]
 
@@ -47,7 +49,12 @@ def networks(cohort: str) -> list[Cell]:
 def classical(cohort: str) -> list[Cell]:
     """Cells of the pan-cancer status task at n = 100, the network's for comparison."""
     parameters = comparison.Parameters(
-        cohort, tasks=["tcga/pan"], methods=[comparison.NETWORK, *baselines.METHODS], n=[100], repeats=1, **TUNING
+        cohort=cohort,
+        tasks=["tcga/pan"],
+        methods=[comparison.NETWORK, *baselines.METHODS],
+        n=[100],
+        repeats=1,
+        **TUNING,
     )
     return [cell for cell in comparison.cells(parameters) if cell.parameters["n"] == 100]
 
@@ -114,10 +121,36 @@ def run_time(name: str, cells: list[Cell], jobs: int) -> tuple[float, float]:
         return middle - begun, time.perf_counter() - middle
 
 
+def optimisers(genes: int = 3660, steps: int = 30) -> list[list[str]]:
+    """Table of a training step, batch of 32, with the fused update that is used and with PyTorch's default one."""
+    plain = {
+        "sgd": lambda p, t: torch.optim.SGD(p, lr=t.learning_rate, momentum=t.momentum),
+        "adam": lambda p, t: torch.optim.Adam(p, lr=t.learning_rate),
+    }
+    X, y, alpha = torch.randn(32, genes), torch.arange(32) % 2, torch.ones(2)
+
+    def seconds(make) -> float:
+        model = new_network(genes, 2)
+        optimiser = make(model.parameters(), Training())
+        begun = time.perf_counter()
+        for _ in range(steps):
+            optimiser.zero_grad()
+            weighted_cross_entropy(model(X), y, alpha).backward()
+            optimiser.step()
+        return (time.perf_counter() - begun) / steps
+
+    table = []
+    for name, make in plain.items():
+        pairs = [(seconds(make), seconds(OPTIMISERS[name])) for _ in range(ROUNDS)]
+        slow, fast = map(min, zip(*pairs, strict=True))
+        table.append([name, f"{1000 * slow:.1f} ms", f"{1000 * fast:.1f} ms", f"{slow / fast:.2f}"])
+    return table
+
+
 def workers(cohort: str) -> list[list[str]]:
     """Table of the same cells on one and on two workers. The pool stays up, so its start is in no best round."""
     parameters = comparison.Parameters(
-        cohort, tasks=["tcga/pan"], methods=[comparison.NETWORK], n=[32], repeats=PARALLEL,
+        cohort=cohort, tasks=["tcga/pan"], methods=[comparison.NETWORK], n=[32], repeats=PARALLEL,
         training={"fixed_epochs": 50},
     )  # fmt: skip
     cells = [cell for cell in comparison.cells(parameters) if cell.parameters["n"] == 32]
@@ -135,7 +168,7 @@ def workers(cohort: str) -> list[list[str]]:
 
 def overhead(cohort: str) -> list[list[str]]:
     """Table of what the runner and the store add to a cell that computes nothing."""
-    parameters = comparison.Parameters(cohort, tasks=["tcga/pan"], methods=["majority"], n=[], repeats=TRIVIAL)
+    parameters = comparison.Parameters(cohort=cohort, tasks=["tcga/pan"], methods=["majority"], n=[], repeats=TRIVIAL)
     cells = comparison.cells(parameters)
     whole, collected = zip(*(run_time("comparison", cells, 1) for _ in range(ROUNDS)), strict=True)
     bare = min(sum(seconds for _, seconds, _ in timed(comparison, cells)) for _ in range(ROUNDS))
@@ -170,6 +203,7 @@ def report() -> Iterator[str]:
             yield f"## {cohort}\n\nNot measured: {error}\n"
             continue
         yield markdown(f"{cohort}: {shape[0]:,} samples, {shape[1]:,} genes", head, units(cohort))
+    yield markdown("A training step, 3,660 genes", ["optimiser", "default", "fused", "ratio"], optimisers())
     yield markdown("One worker against two", ["cells", "best"], workers(COHORTS[0]))
     yield markdown(f"Runner and store, {TRIVIAL} trivial cells of {SMALL}", ["step", "best"], overhead(SMALL))
 
