@@ -23,6 +23,7 @@ from gexlib.training import (
     Training,
     batches,
     class_weights,
+    finite,
     fit,
     logits,
     predict_proba,
@@ -47,6 +48,14 @@ def data(n=37, genes=6, classes=2, seed=0):
     X = random.normal(size=(n, genes))
     strength = X[:, 0] + 0.5 * X[:, 1] ** 2 + random.normal(size=n)
     return X, np.digitize(strength, np.quantile(strength, [0.7, 0.9][: classes - 1]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_that_is_not_finite_is_found(value):
+    weights = torch.randn(40, 50)
+    assert finite(weights)
+    weights[7, 3] = value
+    assert not finite(weights)
 
 
 def network(*arguments, seed=0, **options):
