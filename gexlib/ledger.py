@@ -244,6 +244,20 @@ def _never_above(rows: pd.DataFrame) -> str:
     )
 
 
+def _frozen_pretrained(rows: pd.DataFrame) -> str:
+    """Mean gain over targets and n with frozen layers and, for the same, without, each way of pre-training apart."""
+    table = unsupervised.summarise(rows)
+    table = table[table["arm"] == "fine_tuned"]
+    gains = table.pivot_table(index=["pretraining", "target", "n"], columns="frozen", values="difference").dropna()
+    means = gains.groupby("pretraining").mean()
+    if means.shape[1] < 2:
+        return ""
+    return "mean gain, points: " + "; ".join(
+        f"{way}, " + ", ".join(f"F = {frozen}: {_points(value)}" for frozen, value in line.items())
+        for way, line in means.iterrows()
+    )
+
+
 def _pairs(sign: int) -> Callable[[pd.DataFrame], str]:
     """Rule: in how many pairs of different cancers transfer helps (1) or harms (-1), and how far it goes."""
 
@@ -372,6 +386,7 @@ RULES: dict[str, Callable[[pd.DataFrame], str]] = {
     "cancer-to-cancer/others": _pairs(1),
     "cancer-to-cancer/harm": _pairs(-1),
     "unsupervised/never-above": _never_above,
+    "unsupervised/frozen": _frozen_pretrained,
     "sensitivity/layers-range": _trend("layers"),
     "sensitivity/neurons-range": _trend("neurons"),
     "sensitivity/small-networks": _trend("neurons", "tcga/type"),

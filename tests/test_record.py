@@ -3,7 +3,7 @@
 import pytest
 
 from gexlib import notebook
-from gexlib.experiments import SECTIONS, comparison, pan_to_specific
+from gexlib.experiments import SECTIONS, cancer_to_cancer, comparison, pan_to_specific, sensitivity, unsupervised
 from gexlib.experiments import cell_lines_and_patients as origins
 from gexlib.results import COLUMNS, Cell
 from gexlib.statistics import compare_arms
@@ -175,3 +175,54 @@ def test_at_fifty_samples_xgboost_falls_off(methods):
     small = methods[(methods["n"] == 50) & (methods["metric"] == "accuracy")]
     means = small.groupby(["task", "method"])["value"].mean().unstack()
     assert (means.idxmin(axis=1) == "xgboost").all()
+
+
+@pytest.fixture(scope="module")
+def unlabelled():
+    return notebook.recorded("unsupervised").rows
+
+
+LAYERS, WHOLE = "layer by layer", "whole encoder"
+
+
+@pytest.fixture(scope="module")
+def pretrained(unlabelled):
+    table = unsupervised.summarise(unlabelled)
+    return table[table["arm"] == "fine_tuned"]
+
+
+def test_autoencoders_learn_to_reconstruct(unlabelled):
+    table = unsupervised.losses(unlabelled).set_index("pretraining").loc[LAYERS]
+    assert table["reconstruction"] < 0.27 < 1 < table["reconstruction_start"]
+
+
+def test_pre_training_without_labels_changes_nothing_that_could_be_seen(pretrained):
+    table = pretrained[(pretrained["pretraining"] == LAYERS) & (pretrained["frozen"] == 0)]
+    assert len(table) == 31 and (table["p_raw"] > 0.05).all()
+    assert table.groupby("n")["difference"].mean().abs().max() < 0.01
+    assert not (table["p_equivalent"] < 0.05).any()
+
+
+def test_the_whole_encoder_is_worse(pretrained):
+    table = pretrained[(pretrained["pretraining"] == WHOLE) & (pretrained["frozen"] == 0)]
+    assert table.groupby("n")["difference"].mean().between(-0.035, -0.02).all()
+    below = table[table["p_raw"] < 0.05]
+    assert len(below) and (below["difference"] < 0).all() and (table["p_bh"] > 0.05).all()
+
+
+def test_five_times_the_noise_changes_nothing_that_could_be_seen(pretrained):
+    table = pretrained[(pretrained["pretraining"] == f"{LAYERS}, noise 0.5") & (pretrained["frozen"] == 0)]
+    assert len(table) == 31 and (table["p_raw"] > 0.05).all()
+
+
+def test_frozen_pre_trained_layers_cost_accuracy_in_the_whole_encoder_only(pretrained):
+    table = pretrained.pivot_table(index=["pretraining", "target", "n"], columns="frozen", values="difference").dropna()
+    assert set(table.index.get_level_values("target")) == {"BRCA", "KIRC"}
+    cost = (table[2] - table[0]).groupby("pretraining").mean()
+    assert abs(cost[LAYERS]) < 0.002 and cost[WHOLE] < -0.005
+
+
+def test_the_best_classical_method_is_level_with_the_baseline_of_unsupervised_transfer(unlabelled):
+    table = unsupervised.summarise(unlabelled)
+    table = table[table["method"] == "best_classical"]
+    assert table.groupby("n")["difference"].mean().abs().max() < 0.006 and (table["p_raw"] > 0.05).all()
