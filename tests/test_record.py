@@ -226,3 +226,34 @@ def test_the_best_classical_method_is_level_with_the_baseline_of_unsupervised_tr
     table = unsupervised.summarise(unlabelled)
     table = table[table["method"] == "best_classical"]
     assert table.groupby("n")["difference"].mean().abs().max() < 0.006 and (table["p_raw"] > 0.05).all()
+
+
+@pytest.fixture(scope="module")
+def between_cancers():
+    return notebook.recorded("cancer-to-cancer").rows
+
+
+def test_no_other_cancer_helps_and_hardly_one_harms(between_cancers):
+    table = cancer_to_cancer.gains(between_cancers)
+    others = table[table["source"] != table["target"]]
+    assert len(others) == 168 and (others["p_bh"] > 0.05).all()
+    starred = others[others["p_raw"] < 0.05]
+    assert list(starred[["source", "target", "n"]].itertuples(index=False, name=None)) == [("STAD", "LUAD", 8)]
+    assert (starred["difference"] < 0).all() and not (others["p_equivalent"] < 0.05).any()
+    cost = others.groupby("n")["difference"].mean()
+    assert -0.011 < cost[8] < -0.008 and cost[[16, 32]].between(-0.005, 0).all()
+
+
+def test_the_diagonal_gains_a_few_points_at_few_samples(between_cancers):
+    gain = cancer_to_cancer.diagonal(between_cancers).groupby("n")["difference"].mean()
+    assert gain[8] == pytest.approx(0.03, abs=0.005) and gain[16] == pytest.approx(0.01, abs=0.005)
+    assert abs(gain[32]) < 0.005
+
+
+def test_between_cancers_too_zero_shot_ranks_better_than_it_classifies_and_pooling_costs(between_cancers):
+    lines = cancer_to_cancer.main_lines(between_cancers)
+    accuracy, ranks = (cancer_to_cancer.summarise(lines, metric) for metric in ("accuracy", "roc_auc"))
+    zero = [table.loc[table["arm"] == "zero_shot", "mean"].mean() for table in (accuracy, ranks)]
+    assert zero[1] - zero[0] > 0.1
+    by_arm = accuracy[accuracy["method"] == "best_classical"].groupby(["n", "arm"])["mean"].mean().unstack()
+    assert (by_arm["pooled"] < by_arm["classical"]).all()
