@@ -3,7 +3,7 @@
 import pytest
 
 from gexlib import notebook
-from gexlib.experiments import SECTIONS, cancer_to_cancer, comparison, pan_to_specific, sensitivity, unsupervised
+from gexlib.experiments import SECTIONS, cancer_to_cancer, comparison, pan_to_specific, unsupervised
 from gexlib.experiments import cell_lines_and_patients as origins
 from gexlib.results import COLUMNS, Cell
 from gexlib.statistics import compare_arms
@@ -257,3 +257,44 @@ def test_between_cancers_too_zero_shot_ranks_better_than_it_classifies_and_pooli
     assert zero[1] - zero[0] > 0.1
     by_arm = accuracy[accuracy["method"] == "best_classical"].groupby(["n", "arm"])["mean"].mean().unstack()
     assert (by_arm["pooled"] < by_arm["classical"]).all()
+
+
+@pytest.fixture(scope="module")
+def thousands():
+    rows = comparison.of_tasks(notebook.recorded("supplement", ["tcga-hypoxia"]).rows)
+    assert set(rows["task"]) == {"tcga/pan"}
+    return rows
+
+
+def means(rows, metric):
+    return rows[rows["metric"] == metric].groupby(["n", "method"])["value"].mean().unstack()
+
+
+def test_with_thousands_of_samples_the_network_climbs_to_the_top_in_accuracy(thousands):
+    table = means(thousands, "accuracy")
+    network, vote = table[comparison.NETWORK], table["majority"]
+    assert (network - vote)[table.index <= 1000].abs().max() < 0.02
+    large = network[table.index >= 1000]
+    assert large.is_monotonic_increasing and set(table.loc[7000].nlargest(2).index) == {
+        "random_forest",
+        comparison.NETWORK,
+    }
+    assert table.loc[7000, comparison.NETWORK] > table.loc[7000, "random_forest"] - 0.005
+    assert (table.loc[7000, ["lasso", "svm_linear"]] - vote[7000]).abs().max() < 0.01
+    assert set(table.loc[[1000, 3000]].idxmax(axis=1)) == {"random_forest"}
+
+
+def test_in_balanced_accuracy_the_gaussian_machine_leads_and_the_forest_is_last(thousands):
+    table = means(thousands, "balanced_accuracy").drop(columns="majority")
+    large = table[table.index >= 3000]
+    assert (large.idxmax(axis=1) == "svm_rbf").all() and (large.idxmin(axis=1) == "random_forest").all()
+    for n in large.index:
+        assert set(large.loc[n].nlargest(3).index) == {"svm_rbf", comparison.NETWORK, "xgboost"}
+    ranks = means(thousands, "roc_auc").loc[7000, ["svm_rbf", comparison.NETWORK, "xgboost", "random_forest"]]
+    assert ranks.max() - ranks.min() < 0.01
+
+
+def test_on_fifty_genes_the_linear_methods_are_behind(thousands):
+    for metric in ("accuracy", "balanced_accuracy"):
+        table = comparison.summarise(thousands, metric).set_index("method").loc[["lasso", "svm_linear"]]
+        assert (table["difference"] < -0.02).all() and (table["p_bh"] < 0.05).all()
