@@ -27,7 +27,7 @@ def test_the_record_is_whole_and_traceable(section):
 
 @pytest.fixture(scope="module")
 def transfer():
-    return notebook.recorded("pan-to-specific").rows
+    return notebook.recorded("pan-to-specific", [RNA]).rows
 
 
 def arm(rows, metric, name, **axes):
@@ -298,3 +298,43 @@ def test_on_fifty_genes_the_linear_methods_are_behind(thousands):
     for metric in ("accuracy", "balanced_accuracy"):
         table = comparison.summarise(thousands, metric).set_index("method").loc[["lasso", "svm_linear"]]
         assert (table["difference"] < -0.02).all() and (table["p_bh"] < 0.05).all()
+
+
+@pytest.fixture(scope="module")
+def imbalanced():
+    return notebook.recorded("pan-to-specific", ["tcga-hypoxia"]).rows
+
+
+def signs(table, p="p_raw"):
+    """Targets and sizes that differ from the baseline, by sign."""
+    sure = table[table[p] < 0.05]
+    return {
+        sign: set(sure.loc[(sure["difference"] > 0) == (sign > 0), ["target", "n"]].itertuples(index=False, name=None))
+        for sign in (1, -1)
+    }
+
+
+def test_with_the_articles_imbalance_single_types_gain_or_lose_and_none_surely(imbalanced):
+    counts = imbalanced.drop_duplicates("target").set_index("target")
+    largest = imbalanced.groupby("target")[["n_cancer", "n_normal"]].max()
+    assert "UCEC" in counts.index and (largest["n_cancer"] / largest["n_normal"]).between(5, 11.5).all()
+    table = arm(imbalanced, "accuracy", "fine_tuned", frozen=0)
+    assert table.groupby("n")["difference"].mean().abs().max() < 0.01
+    assert signs(table) == {
+        1: {("HNSC", 10), ("HNSC", 25), ("KIRC", 10), ("KIRC", 25), ("THCA", 10)},
+        -1: {("LUAD", 10), ("LUAD", 50), ("LUSC", 25)},
+    }
+    assert (table["p_bh"] > 0.05).all()
+    gain = table.pivot(index="target", columns="n", values="difference")
+    assert (gain.loc[["BRCA", "LUSC"]].dropna(axis=1) < 0).all().all() and gain.loc["UCEC", 50] > 0.05
+
+
+def test_with_the_articles_imbalance_frozen_layers_mostly_lose(imbalanced):
+    found = signs(arm(imbalanced, "accuracy", "fine_tuned", frozen=2), "p_bh")
+    assert found[1] == {("KIRC", 10)} and len(found[-1]) == 5
+    assert {target for target, _ in found[-1]} == {"LUAD", "PRAD"}
+
+
+def test_with_the_articles_imbalance_pooled_classical_methods_are_far_behind(imbalanced):
+    table = arm(pan_to_specific.main_lines(imbalanced), "accuracy", "pooled")
+    assert (table.groupby("n")["difference"].mean() < -0.09).all()

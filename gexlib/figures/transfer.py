@@ -1,6 +1,7 @@
 """Figures of supervised transfer: accuracy and gain against the target samples (Figs. 4 to 8)."""
 
 from itertools import product
+from textwrap import fill
 
 import pandas as pd
 
@@ -117,7 +118,7 @@ def gain_curves(rows, metric=("accuracy", "roc_auc"), unit="fold"):
     table = pd.concat([compare_arms(rows, m, unit=unit).assign(metric=m) for m in metrics])
     table = need(table[table["arm"] == "fine_tuned"], [], "gain curves")
     panels = [
-        (title + f", {METRIC_LABELS.get(m, m)}" * (len(metrics) > 1), panel[panel["metric"] == m])
+        (fill(title + f", {METRIC_LABELS.get(m, m)}" * (len(metrics) > 1), 22), panel[panel["metric"] == m])
         for (title, panel), m in product(target_panels(table), metrics)
     ]
     label = f"{METRIC_LABELS.get(metrics[0], metrics[0])} gain" if len(metrics) == 1 else "Gain"
