@@ -338,3 +338,43 @@ def test_with_the_articles_imbalance_frozen_layers_mostly_lose(imbalanced):
 def test_with_the_articles_imbalance_pooled_classical_methods_are_far_behind(imbalanced):
     table = arm(pan_to_specific.main_lines(imbalanced), "accuracy", "pooled")
     assert (table.groupby("n")["difference"].mean() < -0.09).all()
+
+
+@pytest.fixture(scope="module")
+def supplement():
+    return notebook.recorded("supplement").rows
+
+
+def test_no_method_differs_from_the_network_on_a_single_cancer(supplement):
+    rows = comparison.specific(supplement)
+    tests = comparison.over_tasks(rows).query("method != 'majority' and p_raw.notna()")
+    assert len(tests) == 65 and (tests["p_bh"] > 0.05).all() and (tests["p_equivalent"] < 0.05).sum() == 2
+    leads = {}
+    for metric in ("accuracy", "balanced_accuracy"):
+        table = comparison.over_tasks(rows, metric).query("cohort == 'tcga-hypoxia' and method != 'majority'")
+        wide = table.pivot(index="task", columns="method", values="mean")
+        leads[metric] = wide.eq(wide.max(axis=1), axis=0).sum()
+    assert leads["accuracy"].idxmax() == "random_forest" and leads["accuracy"].max() == 5
+    assert leads["balanced_accuracy"].max() == 2
+
+
+@pytest.fixture(scope="module")
+def gaps(supplement):
+    table = comparison.split_gap(comparison.by_split(supplement))
+    return table[table["method"] != "majority"].set_index(["cohort", "task", "method"]).sort_index()
+
+
+def test_new_hospitals_cost_little(gaps):
+    table = gaps.loc["tcga-hypoxia"]
+    below = table[table["difference_high"] < 0]
+    assert len(table) == 42 and len(below) == 6 and not (table["difference_low"] > 0).any()
+    assert len(below.loc["tcga/PRAD"]) == 3
+    assert below.loc[("tcga/PRAD", "random_forest"), "difference"] == pytest.approx(-0.16, abs=0.005)
+
+
+def test_new_studies_of_arrays_cost_most_methods_everything(gaps):
+    genes, probes = (gaps.loc[(cohort, "microarray/pan"), "study"] for cohort in (ARRAYS, "u133-studies"))
+    assert genes.idxmax() == comparison.NETWORK and genes[comparison.NETWORK] == pytest.approx(0.92, abs=0.006)
+    assert (genes < 0.66).sum() == 4 and (probes < 0.66).sum() == 5  # of six
+    assert probes[comparison.NETWORK] < 0.52 and probes.idxmax() == "lasso"
+    assert gaps.loc[(ARRAYS, "microarray/pan", comparison.NETWORK), "random"] == pytest.approx(0.93, abs=0.006)
