@@ -374,6 +374,9 @@ def over_tasks(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 def split_gap(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataFrame:
     """Set splits by study beside random ones.
 
+    Few studies that hold both classes allow few splits by study, however often one is drawn. Those whose sides have
+    the same numbers of cancer and normal samples are taken for one, and their scores averaged.
+
     Parameters
     ----------
     rows : DataFrame
@@ -384,14 +387,16 @@ def split_gap(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataF
     -------
     DataFrame
         One row a cohort, task, class weight and method: ``random`` and ``study`` (means over splits),
-        difference (study minus random), difference_low, difference_high: Welch's 95 % interval, since test
-        samples differ and nothing is paired. NaN with fewer than two splits of a kind.
+        ``study_splits`` (that differ), difference (study minus random), difference_low, difference_high: Welch's
+        95 % interval, since test samples differ and nothing is paired. NaN with fewer than two splits of a kind.
     """
     rows = rows[rows["metric"] == metric]
     out = []
     for key, same in rows.groupby(["cohort", "task", "arm", "method"]):
         by_study = same["split"] == "study"
-        random, study = (same.loc[kind, "value"].dropna().to_numpy() for kind in (~by_study, by_study))
+        random = same.loc[~by_study, "value"].dropna().to_numpy()
+        sizes = ["n_cancer", "n_normal", "n_test"]
+        study = same[by_study].groupby(sizes, dropna=False)["value"].mean().dropna().to_numpy()
         low = high = np.nan
         if min(len(random), len(study)) > 1:
             low, high = (study.mean() - random.mean(),) * 2
@@ -400,8 +405,8 @@ def split_gap(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataF
                 low, high = both.tconfint_diff(usevar="unequal")
         if len(random) and len(study):
             means = (random.mean(), study.mean(), study.mean() - random.mean())
-            out.append((*key, *means, low, high))
-    columns = "cohort task arm method random study difference difference_low difference_high".split()
+            out.append((*key, *means, len(study), low, high))
+    columns = "cohort task arm method random study difference study_splits difference_low difference_high".split()
     return pd.DataFrame(out, columns=columns)
 
 

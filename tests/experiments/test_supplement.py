@@ -44,7 +44,7 @@ def made(tasks=("microarray/pan", "microarray/lung", "tcga/BRCA"), repeats=5, se
                                     "method": method,
                                     "arm": "balanced",
                                     "n": size,
-                                    "n_test": 50,
+                                    "n_test": 50 + repeat * (split == "study"),
                                     "repeat": repeat,
                                     "split": split,
                                     "full": n == 200,
@@ -197,6 +197,20 @@ def test_the_gap_between_kinds_of_split_is_welchs(rows):
     interval = stats.ttest_ind(study, random, equal_var=False).confidence_interval()
     assert row["difference"] == pytest.approx(study.mean() - random.mean()) and row["difference"] < -0.1
     assert (row["difference_low"], row["difference_high"]) == pytest.approx(tuple(interval))
+
+
+def test_a_split_by_study_that_is_drawn_again_counts_once(rows):
+    again = rows.assign(n_test=rows["n_test"].where(rows["repeat"] > 1, 50))  # the first two are one
+    gap = comparison.split_gap(comparison.by_split(again)).set_index("method").loc["lasso"]
+    own = again[(again["metric"] == "balanced_accuracy") & (again["method"] == "lasso") & again["full"].astype(bool)]
+    own = own[own["task"] == "microarray/pan"]
+    random = own.loc[own["split"] == "random", "value"]
+    study = own[own["split"] == "study"].sort_values("repeat")["value"].to_numpy()
+    interval = stats.ttest_ind([study[:2].mean(), *study[2:]], random, equal_var=False).confidence_interval()
+    assert gap["study_splits"] == len(study) - 1
+    assert (gap["difference_low"], gap["difference_high"]) == pytest.approx(tuple(interval))
+    one = comparison.split_gap(comparison.by_split(rows.assign(n_test=50)))
+    assert (one["study_splits"] == 1).all() and one[["difference_low", "difference_high"]].isna().all(axis=None)
 
 
 def test_one_split_of_a_kind_has_no_interval_and_equal_ones_a_point(rows):
