@@ -38,7 +38,7 @@ def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``statement``, ``article`` (value and unit), ``here`` and ``where`` it stands in the article. A
-        statement that no cohort at hand can speak to says so.
+        statement that no cohort at hand can speak to says so, and so does one that the rows do not cover.
     """
     table = published(name)
     here = [
@@ -53,10 +53,16 @@ def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
         {
             "statement": table["statement"],
             "article": (table["value"] + " " + table["unit"]).str.strip().where(table["value"] != "", table["type"]),
-            "here": [text or "needs other samples" for text in here],
+            "here": [text or absent for text, absent in zip(here, table["cohorts"].map(_absent), strict=True)],
             "where": table["where"],
         }
     )
+
+
+def _absent(cohorts: str) -> str:
+    """Say, where there is no finding, whether a cohort at hand could give one."""
+    at_hand = [cohort for cohort in cohorts.split(";") if not cohort.startswith("article-")]
+    return "not in the record" if at_hand else "needs other samples"
 
 
 def _finding(identifier: str, rows: pd.DataFrame) -> str:
@@ -179,6 +185,35 @@ def _against_classical(lowest: float, highest: float) -> Callable[[pd.DataFrame]
             if sizes:
                 found.append(f"{task} {label}: " + ", ".join(sizes))
         return "; ".join(found)
+
+    return rule
+
+
+def _lead(lowest: float) -> Callable[[pd.DataFrame], str]:
+    """Rule: the network minus the best classical method at every training size from a bound on."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        found = []
+        for task, network, label, part in _one_network(rows):
+            leads = [
+                f"n = {n}: {_points(mean[network] - mean.drop(network).max())}"
+                for n, mean in _means(part)
+                if n >= lowest and network in mean and len(mean) > 1
+            ]
+            if leads:
+                found.append(f"{task} {label} minus the best classical method, points: " + ", ".join(leads))
+        return "; ".join(found)
+
+    return rule
+
+
+def _largest(target: str) -> Callable[[pd.DataFrame], str]:
+    """Rule: gain of pre-training on a target at its largest n."""
+
+    def rule(rows: pd.DataFrame) -> str:
+        gains = _pan_gains(rows)
+        part = gains[gains["target"] == target].sort_values("n")
+        return f"gain at n = {part.iloc[-1]['n']}: {_gain(part.iloc[-1])}" if len(part) else ""
 
     return rule
 
@@ -380,8 +415,11 @@ RULES: dict[str, Callable[[pd.DataFrame], str]] = {
     "comparison/small-n": _against_classical(0, 300),
     "comparison/middle-n": _against_classical(300, 3001),
     "comparison/large-n": _against_classical(3001, np.inf),
+    "comparison/gap": _lead(3001),
     "comparison/specific": _specific,
     "pan-to-specific/smaller-n-more-gain": _by_size,
+    "pan-to-specific/HNSC-large-n": _largest("HNSC"),
+    "pan-to-specific/UCEC-large-n": _largest("UCEC"),
     "cancer-to-cancer/diagonal": _diagonal,
     "cancer-to-cancer/others": _pairs(1),
     "cancer-to-cancer/harm": _pairs(-1),
