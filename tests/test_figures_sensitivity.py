@@ -52,7 +52,10 @@ def panel(figure, name, column=0):
 def test_seven_rows_and_a_column_a_task():
     figure = figures.sensitivity_grid(rows())
     assert len(figure.axes) == 7 * 2
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["pan-cancer status", "cancer type"] + [""] * 12
+    draws = rows().query("arm == 'draw' and metric == 'accuracy'").groupby("task").size()
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
+        f"pan-cancer status\n{draws['tcga/pan']} draws", f"cancer type\n{draws['tcga/type']} draws", *[""] * 12
+    ]  # fmt: skip
     for name in ("layers", "neurons", "learning_rate", "batch_size", "dropout"):
         assert panel(figure, name).get_xlabel() == LABELS[name]
     assert "batch norm" in panel(figure, "optimiser").get_xlabel()
@@ -113,7 +116,7 @@ def test_cohorts_and_other_arms_are_not_mixed_in():
     figure = figures.sensitivity_grid(both)
     assert len(figure.axes) == 14
     assert [a.get_title(loc="left") for a in figure.axes[:2]] == [
-        "pan-cancer status, simulated-tcga:smoke", "pan-cancer status, b"
+        "pan-cancer status, simulated-tcga:smoke\n20 draws", "pan-cancer status, b\n20 draws"
     ]  # fmt: skip
     assert len(panel(figure, "neurons").collections[0].get_offsets()) == 20
 

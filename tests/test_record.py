@@ -451,6 +451,12 @@ def searched():
     return rows
 
 
+def test_eighty_settings_are_too_few_to_weigh():
+    rows = notebook.recorded("sensitivity", ["tcga-hypoxia"]).rows
+    assert len(sensitivity.draws(rows)) == 80 and (importance(rows)["r2"] < 0.1).all()
+    assert (sensitivity.tuning_gain(rows)["p_raw"] > 0.05).all()
+
+
 def test_depth_decides(searched):
     by_depth = sensitivity.draws(searched).groupby(["task", "layers"])["accuracy"].median().unstack("task")
     shallow, deep = by_depth.loc[1:4], by_depth.loc[8:]

@@ -43,7 +43,7 @@ LABELS = {
 
 @style()
 def sensitivity_grid(rows, metric="accuracy"):
-    """Draw a metric against every hyper-parameter, seven rows, a column a task (Fig. 2).
+    """Draw a metric against every hyper-parameter, seven rows, a column a task with its number of draws (Fig. 2).
 
     Box plots for hidden layers, optimiser with and without batch norm, and the weight of L1 and L2; every draw
     and its LOESS curve for the others. Whiskers reach 1.5 times the height of the box; draws beyond are dots.
@@ -58,7 +58,11 @@ def sensitivity_grid(rows, metric="accuracy"):
     rows = need(rows, ["task", "arm", "metric", *ROWS], "the sensitivity grid")
     rows = need(rows[(rows["arm"] == "draw") & (rows["metric"] == metric)], [], "the sensitivity grid")
     tasks = split_panels(rows, ["task", "cohort"])
-    panels = [(title if name == ROWS[0] else "", (name, part)) for name in ROWS for title, part in tasks]
+    panels = [
+        (f"{title}\n{len(part):,} draws" if name == ROWS[0] else "", (name, part))
+        for name in ROWS
+        for title, part in tasks
+    ]
     look = {"columns": len(tasks), "height": 1.55, "sharey": "col"}
     figure, axes = grid(panels, rows.drop(columns="repeat"), "", METRIC_LABELS.get(metric, metric), **look)
     for axis, (_, (name, part)) in zip(axes, panels, strict=True):
