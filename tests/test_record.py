@@ -2,7 +2,7 @@
 
 import pytest
 
-from gexlib import notebook
+from gexlib import notebook, profiles
 from gexlib.experiments import SECTIONS, cancer_to_cancer, comparison, pan_to_specific, sensitivity, unsupervised
 from gexlib.experiments import cell_lines_and_patients as origins
 from gexlib.importance import importance
@@ -515,3 +515,8 @@ def test_the_batch_size_does_not_show_and_every_optimiser_reaches_the_best(searc
             abs(part.loc[dropout < 0.1, "accuracy"].median() - part.loc[dropout.between(0.1, 0.3), "accuracy"].median())
             < 0.02
         )
+
+
+def test_the_network_of_the_search_is_the_one_in_the_comparison(searched):
+    paper = profiles.load("record")["comparison"]["paper"]
+    assert paper == {task: sensitivity.winner(searched, task) for task in TASKS}
