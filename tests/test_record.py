@@ -152,7 +152,23 @@ def test_the_simulated_gain_follows_sharing_and_shift(simulated):
 @pytest.fixture(scope="module")
 def methods():
     rows = notebook.recorded("comparison", [RNA]).rows
-    return rows[rows["method"] != "majority"]
+    return rows[~rows["method"].isin(["majority", "nn_paper"])]
+
+
+def test_the_articles_way_does_well_on_all_samples_and_fails_on_few():
+    rows = comparison.of_tasks(notebook.recorded("comparison", [RNA]).rows)
+    rows = rows[(rows["metric"] == "accuracy") & (rows["repeat"] == 0) & (rows["method"] != "majority")]
+    status, kind = (
+        rows[rows["task"] == f"tcga/{task}"].pivot(index="n", columns="method", values="value")
+        for task in ("pan", "type")
+    )
+    best = status.drop(columns="nn_paper").max(axis=1)
+    assert status.loc[768, "nn_paper"] == pytest.approx(0.979, abs=0.001) == best[768]
+    assert kind["nn_paper"].iloc[-1] == pytest.approx(kind["lasso"].iloc[-1] - 0.01, abs=0.001)
+    assert status.loc[50, "nn_paper"] < 0.51 and best[100] - status.loc[100, "nn_paper"] == pytest.approx(
+        0.135, abs=0.01
+    )
+    assert (best - status[comparison.NETWORK]).max() < 0.04
 
 
 @pytest.mark.parametrize("task", ["tcga/pan", "tcga/type"])
