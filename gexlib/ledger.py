@@ -165,46 +165,36 @@ def _below(p: pd.Series) -> str:
     return f"{(p < 0.05).sum()} of {p.notna().sum()}"
 
 
-def _against_classical(lowest: float, highest: float) -> Callable[[pd.DataFrame], str]:
-    """Rule: how many classical methods are above the network at the training sizes between two bounds.
-
-    In brackets the best classical method minus the network: one poor method cannot turn it, as it could a mean.
-    """
-
-    def rule(rows: pd.DataFrame) -> str:
-        found = []
-        for task, network, label, part in _one_network(rows):
-            sizes = []
-            for n, mean in _means(part):
-                if lowest <= n < highest and network in mean and len(mean) > 1:
-                    others = mean.drop(network)
-                    sizes.append(
-                        f"n = {n} below {_above(mean[network], others)} of {len(others)} "
-                        f"(best {_points(others.max() - mean[network])} points)"
-                    )
-            if sizes:
-                found.append(f"{task} {label}: " + ", ".join(sizes))
-        return "; ".join(found)
-
-    return rule
-
-
-def _lead(lowest: float) -> Callable[[pd.DataFrame], str]:
-    """Rule: the network minus the best classical method at every training size from a bound on."""
+def _at_sizes(
+    lowest: float, highest: float, what: str, say: Callable[[float, pd.Series], str]
+) -> Callable[[pd.DataFrame], str]:
+    """Rule: `say` something of the network's mean and the classical methods' at each training size in a range."""
 
     def rule(rows: pd.DataFrame) -> str:
         found = []
         for task, network, label, part in _one_network(rows):
-            leads = [
-                f"n = {n}: {_points(mean[network] - mean.drop(network).max())}"
+            sizes = [
+                f"n = {n}{say(mean[network], mean.drop(network))}"
                 for n, mean in _means(part)
-                if n >= lowest and network in mean and len(mean) > 1
+                if lowest <= n < highest and network in mean and len(mean) > 1
             ]
-            if leads:
-                found.append(f"{task} {label} minus the best classical method, points: " + ", ".join(leads))
+            if sizes:
+                found.append(f"{task} {label}{what}: " + ", ".join(sizes))
         return "; ".join(found)
 
     return rule
+
+
+def _below_classical(own: float, others: pd.Series) -> str:
+    """Say how many classical methods are above the network.
+
+    In brackets the best of them minus the network: one poor method cannot turn it, as it could a mean.
+    """
+    return f" below {_above(own, others)} of {len(others)} (best {_points(others.max() - own)} points)"
+
+
+def _lead(own: float, others: pd.Series) -> str:
+    return f": {_points(own - others.max())}"
 
 
 def _largest(target: str) -> Callable[[pd.DataFrame], str]:
@@ -412,10 +402,10 @@ RULES: dict[str, Callable[[pd.DataFrame], str]] = {
     "comparison/tcga-type": _place(None, "tcga/type"),
     "comparison/tcga-status": _status,
     "comparison/lasso": _place("lasso"),
-    "comparison/small-n": _against_classical(0, 300),
-    "comparison/middle-n": _against_classical(300, 3001),
-    "comparison/large-n": _against_classical(3001, np.inf),
-    "comparison/gap": _lead(3001),
+    "comparison/small-n": _at_sizes(0, 300, "", _below_classical),
+    "comparison/middle-n": _at_sizes(300, 3001, "", _below_classical),
+    "comparison/large-n": _at_sizes(3001, np.inf, "", _below_classical),
+    "comparison/gap": _at_sizes(3001, np.inf, " minus the best classical method, points", _lead),
     "comparison/specific": _specific,
     "pan-to-specific/smaller-n-more-gain": _by_size,
     "pan-to-specific/HNSC-large-n": _largest("HNSC"),

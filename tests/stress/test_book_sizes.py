@@ -38,7 +38,7 @@ def browser():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", SIZES)
-def test_pages_fit_and_load_clean(browser, site, width, scheme, record_property):  # noqa: F811
+def test_pages_fit_and_load_clean(browser, site, width, scheme, record_property):  # noqa: F811 (the fixtures above)
     """Pages of the built book on a telephone and two screens, light and dark: nothing sticks out, no console error, no
     text that fades into its ground.
     """
