@@ -452,16 +452,11 @@ def test_rows_without_fine_tuning_have_no_gain():
         figures.gain_curves(rows[rows["arm"] == "fine_tuned"])
 
 
-def test_caption_says_what_was_computed():
-    assert figures.caption(comparison_rows(), "Accuracy against size") == (
-        "Accuracy against size; cohort simulated-tcga:smoke (simulated); n = 25, 100, 400; 4 repeats; "
-        "bars are 95 % t intervals of the mean over repeats."
-    )
-    assert figures.caption(transfer_rows(n_values=range(1000, 11000, 1000)), "Gain") == (
-        "Gain; cohort tcga-pairs; n = 1,000 to 10,000, 10 sizes; 1 repeat of 5 folds; "
-        "bars are 95 % t intervals of the mean over folds."
-    )
-    assert "over repeats" in figures.caption(transfer_rows(), "Gain", unit="repeat")
+def test_every_figure_says_what_it_was_drawn_from():
+    figure = figures.learning_curves(comparison_rows())
+    assert figure.get_suptitle() == "simulated-tcga:smoke (simulated); n = 25, 100, 400; 4 repeats"
+    figure = figures.transfer_curves(transfer_rows(n_values=range(1000, 11000, 1000)))
+    assert figure.get_suptitle() == "tcga-pairs; n = 1,000 to 10,000, 10 sizes; 1 repeat of 5 folds"
 
 
 def test_save_writes_the_same_bytes_with_text_as_text(tmp_path):

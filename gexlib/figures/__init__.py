@@ -26,7 +26,6 @@ from gexlib.figures.look import (
     METRIC_LABELS,
     RC,
     STATUS_COLOURS,
-    caption,
     save,
     style,
 )
@@ -64,7 +63,6 @@ __all__ = [
     "METRIC_LABELS",
     "RC",
     "STATUS_COLOURS",
-    "caption",
     "class_balance",
     "epochs_curves",
     "experiment_map",

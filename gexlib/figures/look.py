@@ -206,23 +206,6 @@ def ordered(methods):
     return sorted(set(methods), key=[*METHODS, *sorted(set(methods))].index)
 
 
-def caption(rows, what, unit=None):
-    """Return one sentence for below a figure: what it shows, cohort, sizes, repeats and folds, bars.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The tidy rows that the figure was drawn from.
-    what : str
-        How the sentence begins.
-    unit : {"fold", "repeat"}, optional
-        What the figure was drawn with; default "fold" where the rows have folds.
-    """
-    rows = need(rows, ["cohort", "n", "repeat", "metric"], "a caption")
-    unit = unit or ("fold" if "fold" in rows and rows["fold"].nunique() else "repeat")
-    return f"{what}; cohort {drawn_from(rows)}; bars are 95 % t intervals of the mean over {unit}s."
-
-
 def save(figure, path_stem):
     """Write ``path_stem``.svg and ``path_stem``.png, each whole or not at all, and return their paths.
 
