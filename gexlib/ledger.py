@@ -80,12 +80,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _one_weight(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one class weight: "balanced" where it was run, else the first."""
-    weights = list(dict.fromkeys(rows["arm"]))
-    return rows[rows["arm"] == ("balanced" if "balanced" in weights else next(iter(weights), ""))]
-
-
 def _one_network(rows: pd.DataFrame, splits: int = 1) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """Yield each pan-cancer task with one network and the classical methods, on the network's splits.
 
@@ -96,7 +90,7 @@ def _one_network(rows: pd.DataFrame, splits: int = 1) -> Iterator[tuple[str, str
         run on as many splits as asked.
     """
     rows = comparison.of_tasks(rows)  # not those by study
-    rows = _one_weight(rows[rows["metric"] == "accuracy"])
+    rows = comparison.one_weight(rows[rows["metric"] == "accuracy"])
     for task, part in rows.groupby("task"):
         runs = part.groupby("method")["repeat"].nunique()
         network = next((name for name in NETWORKS if runs.get(name, 0) >= splits), None)
@@ -381,7 +375,7 @@ def _rank(name: str) -> Callable[[pd.DataFrame], str]:
 
 def _specific(rows: pd.DataFrame) -> str:
     """In how many single-cancer tasks and classical methods a method differs from the default network."""
-    rows = _one_weight(comparison.specific(rows))
+    rows = comparison.one_weight(comparison.specific(rows))
     if comparison.NETWORK not in set(rows["method"]):
         return ""
     table = comparison.over_tasks(rows)

@@ -7,7 +7,7 @@ is one function and one line in `METHODS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -408,6 +408,32 @@ def split_gap(rows: pd.DataFrame, metric: str = "balanced_accuracy") -> pd.DataF
             out.append((*key, *means, len(study), low, high))
     columns = "cohort task arm method random study difference study_splits difference_low difference_high".split()
     return pd.DataFrame(out, columns=columns)
+
+
+def one_weight(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one class weight: "balanced" where it was run, else the first."""
+    weights = list(dict.fromkeys(rows["arm"]))
+    return rows[rows["arm"] == ("balanced" if "balanced" in weights else next(iter(weights), ""))]
+
+
+def weight_gap(rows: pd.DataFrame, metrics: Sequence[str] = ("accuracy", "balanced_accuracy")) -> pd.DataFrame:
+    """Set balanced class weights beside none, on the splits and samples that have both.
+
+    Returns
+    -------
+    DataFrame
+        One row a cohort, task, kind of split, n, method and metric: ``none`` and ``balanced`` (means over splits)
+        and the columns of `gexlib.statistics.paired`, balanced minus none.
+    """
+    out = []
+    rows = rows[rows["metric"].isin(metrics)]
+    axes = ["cohort", "task", "split", "n", "method", "metric"]
+    for key, same in rows.groupby(axes):
+        pairs = same.pivot(index="repeat", columns="arm", values="value")
+        if {"none", "balanced"} <= set(pairs) and len(pairs := pairs.dropna()):
+            means = pairs["none"].mean(), pairs["balanced"].mean()
+            out.append((*key, *means, *statistics.paired(pairs["balanced"], pairs["none"])))
+    return pd.DataFrame(out, columns=[*axes, "none", "balanced", *statistics.Paired._fields])
 
 
 def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:

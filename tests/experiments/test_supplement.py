@@ -221,6 +221,22 @@ def test_one_split_of_a_kind_has_no_interval_and_equal_ones_a_point(rows):
     assert (gap[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
+def test_class_weights_are_compared_on_the_same_splits(rows):
+    """Only pairs count: a split that lacks one of the two is left out."""
+    one = rows[(rows["method"] == "lasso") & (rows["task"] == "microarray/pan") & (rows["split"] == "random")]
+    assert comparison.weight_gap(one).empty
+    none = one[one["repeat"] > 0].assign(arm="none", value=one["value"] - 0.1 - 0.01 * one["repeat"])
+    both = pd.concat([one, none])
+    assert [set(comparison.one_weight(some)["arm"]) for some in (both, none)] == [{"balanced"}, {"none"}]
+    gap = comparison.weight_gap(both)
+    assert set(gap["metric"]) == {"accuracy", "balanced_accuracy"}
+    for _, row in gap.iterrows():
+        own = one[(one["metric"] == row["metric"]) & (one["n"] == row["n"]) & (one["repeat"] > 0)]
+        expected = paired(0.1 + 0.01 * own["repeat"], np.zeros(len(own)))
+        assert row["balanced"] - row["none"] == pytest.approx(row["difference"]) == pytest.approx(expected.difference)
+        assert row["n_pairs"] == len(own) and row["p_raw"] == pytest.approx(expected.p_raw)
+
+
 # Figures
 
 
