@@ -1,5 +1,6 @@
 """The committed record: it is whole, and what the chapters say of it in words still holds."""
 
+import numpy as np
 import pytest
 
 from gexlib import notebook, profiles
@@ -457,13 +458,13 @@ def test_on_arrays_no_method_is_safe_in_a_new_study(gaps):
     assert ranks["u133-studies"].loc[comparison.NETWORK, "study"] == pytest.approx(0.25, abs=0.01)
 
 
-TASKS = ("tcga/pan", "tcga/type")
+TASKS = ["tcga/pan", "tcga/type"]
 
 
 @pytest.fixture(scope="module")
 def searched():
     rows = notebook.recorded("sensitivity", [RNA]).rows
-    assert sensitivity.draws(rows).groupby("task").size().to_dict() == dict.fromkeys(TASKS, 500)
+    assert sensitivity.draws(rows).groupby("task").size().to_dict() == dict.fromkeys(TASKS, 1000)
     return rows
 
 
@@ -475,20 +476,21 @@ def test_eighty_settings_are_too_few_to_weigh():
 
 def test_depth_decides(searched):
     by_depth = sensitivity.draws(searched).groupby(["task", "layers"])["accuracy"].median().unstack("task")
-    shallow, deep = by_depth.loc[1:4], by_depth.loc[8:]
-    assert (shallow["tcga/pan"] > 0.95).all() and (shallow["tcga/type"] > 0.83).all()
-    assert deep["tcga/pan"].between(0.49, 0.53).all() and (deep["tcga/type"] < 0.24).all()
+    shallow, deep = by_depth.loc[1:3], by_depth.loc[8:]
+    assert (shallow["tcga/pan"] > 0.95).all() and (shallow["tcga/type"] > 0.93).all()
+    assert deep["tcga/pan"].between(0.5, 0.61).all() and (deep["tcga/type"] < 0.19).all()
     table = importance(searched)
     alone = table[table["order"] == 1].pivot(index="term", columns="task", values="share")
-    assert (alone.loc["layers"] > 0.5).all()
+    assert tuple(alone.loc["layers", TASKS]) == pytest.approx((0.44, 0.54), abs=0.005)
     for task in TASKS:
         assert set(alone[task].nlargest(4).index) == {"layers", "dropout", "learning_rate", "batch_norm"}
-    assert (alone.loc[["neurons", "batch_size", "optimiser", "penalty"]] < 0.015).all(axis=None)
+    assert (alone.loc[["neurons", "batch_size", "optimiser", "penalty"]] < 0.018).all(axis=None)
 
 
 def test_skip_connections_rescue_deep_networks_and_batch_normalisation_helps_them(searched):
-    gain = sensitivity.residual_gain(searched).set_index("task")["difference"]
-    assert gain["tcga/pan"] == pytest.approx(0.30, abs=0.005) and gain["tcga/type"] == pytest.approx(0.59, abs=0.005)
+    gain = sensitivity.residual_gain(searched).set_index("task")
+    assert tuple(gain.loc[TASKS, "difference"]) == pytest.approx((0.32, 0.59), abs=0.005)
+    assert (gain["residual_diverged"] == 0.08).all()
     draws = sensitivity.draws(searched)
     normed = draws["batch_norm"].astype(bool)
     for _, task in draws.groupby("task"):
@@ -496,41 +498,34 @@ def test_skip_connections_rescue_deep_networks_and_batch_normalisation_helps_the
             deep: part[normed].median() - part[~normed].median()
             for deep, part in task.groupby(task["layers"] > 5)["accuracy"]
         }
-        assert helped[True] > 0.09 > 0.03 > helped[False] > 0
+        assert helped[True] > 0.11 > 0.033 > helped[False] > 0
 
 
 def test_tuning_bought_nothing_that_could_be_seen(searched):
     draws = sensitivity.draws(searched)
     status = draws.loc[draws["task"] == "tcga/pan", "accuracy"]
-    assert (status == status.max()).sum() == 5 and status.max() == pytest.approx(0.974, abs=0.0005)
+    assert (status == status.max()).sum() == 8 and status.max() == pytest.approx(0.974, abs=0.0005)
     table = sensitivity.tuning_gain(searched).set_index("task")
-    assert table.loc["tcga/pan", "difference"] == pytest.approx(-0.04, abs=0.005)
-    assert (
-        table.loc["tcga/pan", "difference_high"]
-        < 0
-        > table.loc["tcga/pan", "test_best"] - table.loc["tcga/pan", "test_default"]
-        > -0.015
-    )
+    assert tuple(table.loc[TASKS, "difference"]) == pytest.approx((-0.038, -0.002), abs=0.0005)
+    assert table.loc["tcga/pan", "difference_high"] < 0
     kind = table.loc["tcga/type"]
-    assert kind["difference"] == pytest.approx(0.01, abs=0.005)
-    assert (kind["difference_low"], kind["difference_high"]) == pytest.approx((-0.001, 0.024), abs=0.0005)
+    assert (kind["difference_low"], kind["difference_high"]) == pytest.approx((-0.020, 0.016), abs=0.0005)
+    of_best = table["test_best"] - table["test_default"]
+    assert tuple(of_best[TASKS]) == pytest.approx((-0.006, 0.004), abs=0.0005)
     winner = sensitivity.winner(searched, "tcga/pan")
-    assert len(winner["network"]["hidden"]) == 10 and winner["training"]["learning_rate"] == pytest.approx(
-        0.3, abs=0.02
-    )
+    assert len(winner["network"]["hidden"]) == 10
+    assert winner["training"]["learning_rate"] == pytest.approx(0.3, abs=0.02)
 
 
 def test_the_batch_size_does_not_show_and_every_optimiser_reaches_the_best(searched):
     for _, part in sensitivity.draws(searched).groupby("task"):
         assert abs(part["batch_size"].corr(part["accuracy"], method="spearman")) < 0.05
-        assert part.groupby("optimiser")["accuracy"].max().nunique() == 1
+        assert np.ptp(part.groupby("optimiser")["accuracy"].max()) * 154 < 2.5  # two of the validation samples
         penalty, dropout = part[part["penalty"] == "l1"].groupby("penalty_weight")["accuracy"].median(), part["dropout"]
         assert penalty[0.01] < penalty[[0, 1e-6, 1e-5]].min()
         assert part.loc[dropout > 0.6, "accuracy"].median() < part.loc[dropout < 0.3, "accuracy"].median() - 0.2
-        assert (
-            abs(part.loc[dropout < 0.1, "accuracy"].median() - part.loc[dropout.between(0.1, 0.3), "accuracy"].median())
-            < 0.02
-        )
+        small, medium = (part.loc[dropout.between(*ends), "accuracy"].median() for ends in ((0, 0.1), (0.1, 0.3)))
+        assert abs(small - medium) < 0.03
 
 
 def test_the_network_of_the_search_is_the_one_in_the_comparison(searched):
