@@ -6,6 +6,7 @@ already kept is not run again, whichever process wrote it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -68,6 +69,21 @@ class Run:
         return provenance_html(self)
 
 
+def keep_memory(keep: bool = True) -> None:
+    """Have the C library keep freed memory for the next tensor in place of giving it back, where it is glibc.
+
+    A training step asks for arrays as large as the weights and frees them. Given back to the system, they come back
+    page by page, which at the article's width takes longer than the arithmetic.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # neither macOS nor musl has it
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0 if keep else 65_536)  # large arrays too come from the heap,
+        mallopt(M_TRIM_THRESHOLD, -1 if keep else 131_072)  # which does not shrink
+
+
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of malloc.h
+
+
 def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None, runner: int) -> int:
     """Run the cells of one group one after the other and keep their rows; return how many were run.
 
@@ -78,6 +94,7 @@ def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: f
 
     module = next(s for s in SECTIONS.values() if s.experiment == experiment).module
     torch.set_num_threads(1)
+    keep_memory()
     done = 0
 
     def before_deadline() -> Iterable[Cell]:

@@ -26,5 +26,5 @@ def test_units_are_cells_of_the_experiments(bench):
 def test_optimisers_and_overhead_are_tables(bench, monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "TRIVIAL", 2)
-    assert [row[0] for row in bench.optimisers(genes=20, steps=2)] == ["sgd", "adam"]
+    assert [row[0] for row in bench.optimisers(genes=20, steps=2)] == ["sgd", "rmsprop", "adam"]
     assert len(bench.overhead(bench.SMALL)) == 4

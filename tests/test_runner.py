@@ -1,12 +1,15 @@
 """The runner on a toy experiment: what is kept, what is run again, how it stops."""
 
+import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +17,7 @@ from gexlib import notebook, profiles
 from gexlib.experiments import section
 from gexlib.experiments.base import check
 from gexlib.results import Store
-from gexlib.runner import run_cells
+from gexlib.runner import keep_memory, run_cells
 
 
 def cells_of(name, **changes):
@@ -108,3 +111,17 @@ def test_a_killed_run_resumes_with_only_what_is_missing(tmp_path):
     run = run_cells(chosen, cells, store=store)
     assert run.computed == len(cells) - kept
     assert run.complete and not run.rows.duplicated(["key", "method", "metric"]).any()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_memory_that_is_kept_comes_back_without_page_faults():
+    def faults(keep: bool) -> int:
+        keep_memory(keep)
+        np.ones(10**7)  # 80 MB, more than glibc itself would keep
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            np.ones(10**7)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert faults(keep=True) < 100 < faults(keep=False)
+    keep_memory()
