@@ -468,10 +468,16 @@ def searched():
     return rows
 
 
-def test_eighty_settings_are_too_few_to_weigh():
+def test_on_unbalanced_samples_most_settings_are_no_better_than_the_majority_vote():
     rows = notebook.recorded("sensitivity", ["tcga-hypoxia"]).rows
-    assert len(sensitivity.draws(rows)) == 80 and (importance(rows)["r2"] < 0.1).all()
-    assert (sensitivity.tuning_gain(rows)["p_raw"] > 0.05).all()
+    draws = sensitivity.draws(rows)
+    assert len(draws) == 200 and draws["accuracy"].mode()[0] == pytest.approx(0.927, abs=0.0005)
+    by_depth = draws.groupby("layers")["accuracy"].median()
+    assert tuple(by_depth.loc[[1, 2]]) == pytest.approx((0.95, 0.94), abs=0.0005) and (by_depth.loc[3:] < 0.9275).all()
+    assert (importance(rows)["r2"] < 0.13).all()
+    (gain,) = sensitivity.tuning_gain(rows).to_dict("records")
+    found = [gain[name] for name in ("difference", "difference_low", "difference_high")]
+    assert found == pytest.approx([-0.004, -0.027, 0.019], abs=0.0005) and gain["n_pairs"] == 5
 
 
 def test_depth_decides(searched):
@@ -520,7 +526,7 @@ def test_tuning_bought_nothing_that_could_be_seen(searched):
 def test_the_batch_size_does_not_show_and_every_optimiser_reaches_the_best(searched):
     for _, part in sensitivity.draws(searched).groupby("task"):
         assert abs(part["batch_size"].corr(part["accuracy"], method="spearman")) < 0.05
-        assert np.ptp(part.groupby("optimiser")["accuracy"].max()) * 154 < 2.5  # two of the validation samples
+        assert np.ptp(part.groupby("optimiser")["accuracy"].max()) < 1.01 / 77  # one validation sample of the type task
         penalty, dropout = part[part["penalty"] == "l1"].groupby("penalty_weight")["accuracy"].median(), part["dropout"]
         assert penalty[0.01] < penalty[[0, 1e-6, 1e-5]].min()
         assert part.loc[dropout > 0.6, "accuracy"].median() < part.loc[dropout < 0.3, "accuracy"].median() - 0.2
