@@ -285,10 +285,36 @@ def test_another_cancers_network_ranks_better_than_it_classifies_and_pooling_cos
 
 
 @pytest.fixture(scope="module")
-def thousands():
+def both_weights():
     rows = comparison.of_tasks(notebook.recorded("supplement", ["tcga-hypoxia"]).rows)
-    assert set(rows["task"]) == {"tcga/pan"}
+    assert set(rows["task"]) == {"tcga/pan"} and set(rows["arm"]) == {"balanced", "none"}
     return rows
+
+
+@pytest.fixture(scope="module")
+def thousands(both_weights):
+    return comparison.one_weight(both_weights)
+
+
+def test_class_weights_change_the_order_of_methods(both_weights):
+    gap = comparison.weight_gap(both_weights, ("accuracy", "balanced_accuracy", "roc_auc"))
+    accuracy, balanced, ranks = (
+        gap[gap["metric"] == metric].set_index(["n", "method"])
+        for metric in ("accuracy", "balanced_accuracy", "roc_auc")
+    )
+    assert balanced.loc[7549, "difference"].between(0.0195, 0.08).all()
+    change = accuracy.loc[7549, "difference"]
+    assert change["random_forest"] > 0 and change.drop("random_forest").between(-0.042, -0.006).all()
+    weighted, not_weighted = accuracy.loc[7549, "balanced"], accuracy.loc[7549, "none"]
+    assert set(weighted.nlargest(2).index) == {"random_forest", comparison.NETWORK}
+    assert weighted.nlargest(2).to_numpy() == pytest.approx(0.978, abs=0.0005)
+    assert list(not_weighted.nlargest(3).index) == ["svm_rbf", comparison.NETWORK, "xgboost"]
+    assert not_weighted.nlargest(2).to_numpy() == pytest.approx((0.986, 0.985), abs=0.0005)
+    full = comparison.summarise(both_weights[both_weights["arm"] == "none"]).set_index("method")
+    forest = full.loc["random_forest"]
+    assert forest["difference"] == pytest.approx(-0.015, abs=0.0005) and forest[["p_bh", "p_corrected"]].max() < 0.001
+    assert (balanced.loc[300, "none"] < 0.6705).sum() == 4 and balanced.loc[50, "none"].max() < 0.635
+    assert ranks.loc[3000:, "difference"].abs().max() < 0.01
 
 
 def means(rows, metric):
