@@ -268,7 +268,7 @@ def test_the_best_classical_method_is_level_with_the_baseline_of_unsupervised_tr
 
 @pytest.fixture(scope="module")
 def between_cancers():
-    return notebook.recorded("cancer-to-cancer").rows
+    return notebook.recorded("cancer-to-cancer", [RNA]).rows
 
 
 def test_no_other_cancer_helps_and_hardly_one_harms(between_cancers):
@@ -288,6 +288,40 @@ def test_the_diagonal_gains_a_few_points_at_few_samples(between_cancers):
     assert abs(gain[32]) < 0.005
     assert (cancer_to_cancer.diagonal(between_cancers)["p_raw"] > 0.049).all()
     assert (between_cancers["n_test"].min(), between_cancers["n_test"].max()) == (6, 24)
+
+
+@pytest.fixture(scope="module")
+def with_ucec():
+    return notebook.recorded("cancer-to-cancer", ["tcga-hypoxia"]).rows
+
+
+def test_neither_ucec_nor_another_cancer_helps_surely_on_fifty_genes(with_ucec):
+    for metric in ("accuracy", "balanced_accuracy", "roc_auc"):
+        table = cancer_to_cancer.gains(with_ucec, metric)
+        others = table[table["source"] != table["target"]]
+        assert len(others) == 168 and (others["p_bh"] > 0.05).all()
+    gains = {
+        metric: cancer_to_cancer.gains(with_ucec, metric).set_index(["source", "target", "n"]).sort_index()
+        for metric in ("accuracy", "balanced_accuracy")
+    }
+    others = gains["accuracy"].query("source != target")
+    starred = others[others["p_raw"] < 0.05]["difference"]
+    assert ((starred > 0).sum(), (starred < 0).sum()) == (4, 11)
+    thyroid, lung = (gains["accuracy"].loc[("UCEC", target)] for target in ("THCA", "LUSC"))
+    few = thyroid.loc[10, ["difference", "difference_low", "difference_high"]].to_numpy(float)
+    assert few == pytest.approx((0.036, -0.005, 0.076), abs=0.0005)
+    assert abs(thyroid.loc[25, "difference"]) < 0.01 and thyroid.loc[50, "difference"] < -0.03
+    assert gains["balanced_accuracy"].loc[("UCEC", "THCA", 10), "difference"] == pytest.approx(0.004, abs=0.0005)
+    assert lung["difference"].between(-0.0255, -0.0085).all()
+    assert others.query("target == 'UCEC' and n == 50")["difference"].mean() == pytest.approx(0.072, abs=0.0005)
+    assert (others.query("target == 'UCEC' and n == 50")["difference"] > 0.05).all()
+
+
+def test_the_diagonal_has_more_to_gain_where_normal_samples_are_few(with_ucec):
+    for metric, least, most, starred in (("accuracy", 0.014, 0.033, 10), ("balanced_accuracy", 0.041, 0.081, 12)):
+        table = cancer_to_cancer.diagonal(with_ucec, metric)
+        assert len(table) == 24 and table.groupby("n")["difference"].mean().between(least, most).all()
+        assert ((table["p_raw"] < 0.05) & (table["difference"] > 0)).sum() == starred
 
 
 def test_another_cancers_network_ranks_better_than_it_classifies_and_pooling_costs(between_cancers):
