@@ -9,7 +9,7 @@ folds over settings drawn at random, and sees all genes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -17,9 +17,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, cross_val_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -225,49 +226,160 @@ def tune(
     """
     groups = np.arange(len(y)) if groups is None else groups
     weight = None if tuning.class_weight == "none" else "balanced"
-    steps = [("scale", StandardScaler()), ("classify", classifier(method, tuning, weight, seed))]
+    bare = classifier(method, tuning, weight, seed)
+    steps = [("scale", StandardScaler()), ("classify", bare)]
     if method != NETWORK:
-        steps.insert(1, ("select", SelectKBest(f_classif)))  # two classes: F = t^2, pooled variance
+        steps.insert(1, ("select", SelectKBest(F_statistics)))  # two classes: F = t^2, pooled variance
     pipeline = Pipeline(steps)
-    fit_parameters = {}
+    of_samples = {}  # what the classifier is told of each sample, beside its class
     if method == "xgboost":
-        fit_parameters = {"classify__sample_weight": compute_sample_weight(weight, y)}
+        of_samples = {"sample_weight": compute_sample_weight(weight, y)}
     if method == NETWORK:
-        fit_parameters = {"classify__groups": groups}  # early stopping, too, keeps patients on one side
+        of_samples = {"groups": groups}  # early stopping, too, keeps patients on one side
     tried, fallback = candidates(method, X.shape[1], tuning, seed)
     splits = inner_splits(y, groups, tuning.inner_folds, seed)
-    scoring = "accuracy" if weight is None else "balanced_accuracy"
+    metric = accuracy_score if weight is None else balanced_accuracy_score
 
-    def score(candidate: dict) -> float:
-        model = clone(pipeline).set_params(**candidate)
-        try:
-            return float(
-                cross_val_score(
-                    model, X, y, scoring=scoring, cv=splits, params=fit_parameters, error_score="raise"
-                ).mean()
-            )
-        except InputError:  # the network's training diverged
-            return -np.inf
+    def refitted(candidate: dict) -> Pipeline:
+        told = {f"classify__{name}": values for name, values in of_samples.items()}
+        return clone(pipeline).set_params(**candidate).fit(X, y, **told)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # liblinear's cap of iterations, weak penalties
-        # a gene constant in a fold has no t-statistic and is never selected, one constant in each class an infinite one
-        warnings.filterwarnings("ignore", "Features .* are constant", UserWarning)
-        warnings.filterwarnings(
-            "ignore", "(invalid value|divide by zero) encountered in (true_)?divide", RuntimeWarning
-        )
         # a fold's test side may hold one class, balanced accuracy is then the recall of that class
         warnings.filterwarnings("ignore", "y_pred contains classes|A single label was found", UserWarning)
-        scored = [(score(candidate), candidate) for candidate in tried] if splits else []
-        for value, candidate in sorted(scored, key=lambda pair: -pair[0]):  # stable: the first of equals
-            if value == -np.inf:
+        scored = inner_scores(bare, X, y, splits, tried, of_samples, metric) if splits else []
+        for i in np.argsort(-np.array(scored), kind="stable"):  # the first of equals
+            if scored[i] == -np.inf:
                 break
             try:
-                fitted = clone(pipeline).set_params(**candidate).fit(X, y, **fit_parameters)
+                return Tuned(refitted(tried[i]), _named(tried[i]), len(splits), float(scored[i]))
             except InputError:  # on all samples it diverged, so the next best
                 continue
-            return Tuned(fitted, _named(candidate), len(splits), value)
-        return Tuned(clone(pipeline).set_params(**fallback).fit(X, y, **fit_parameters), _named(fallback))
+        return Tuned(refitted(fallback), _named(fallback))
+
+
+def inner_scores(
+    bare: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    tried: Sequence[dict],
+    of_samples: dict[str, np.ndarray],
+    metric: Callable[[np.ndarray, np.ndarray], float],
+) -> np.ndarray:
+    """Mean score of each candidate over the inner folds, shape (n_candidates,); -inf where its training diverged.
+
+    What candidates have in common is done once: the statistics of all folds, the scaling and the products of samples
+    of each fold and number of genes. The scores are those of a cross-validation of each candidate's pipeline.
+    """
+    numbers = sorted({candidate.get("select__k", X.shape[1]) for candidate in tried})
+    ranked = None
+    if "select__k" in tried[0]:
+        ranked = [np.argsort(F, kind="stable") for F in fold_statistics(X, y, [train for train, _ in splits])]
+    scored = np.zeros((len(tried), len(splits)))
+    for fold, (train, test) in enumerate(splits):
+        told = {name: values[train] for name, values in of_samples.items()}
+        for k in numbers:
+            genes = np.arange(k) if ranked is None else np.sort(ranked[fold][-k:])
+            scaler = StandardScaler()
+            sides = scaler.fit_transform(X[np.ix_(train, genes)]), scaler.transform(X[np.ix_(test, genes)])
+            products = Products(*sides) if isinstance(bare, SVC) else None
+            for i, candidate in enumerate(tried):
+                if candidate.get("select__k", k) != k or np.isneginf(scored[i]).any():
+                    continue
+                own = {name.removeprefix("classify__"): v for name, v in candidate.items() if name != "select__k"}
+                model = clone(bare).set_params(**own)
+                A, B = sides
+                if products:
+                    model, A, B = products.kernel_of(model)
+                try:
+                    scored[i, fold] = metric(y[test], model.fit(A, y[train], **told).predict(B))
+                except InputError:  # the network's training diverged
+                    scored[i, fold] = -np.inf
+    return scored.mean(axis=1)
+
+
+class Products:
+    """Scalar products of one fold's samples, from which the kernels of all support vector machines follow.
+
+    Parameters
+    ----------
+    A, B : array, shapes (n_train, n_genes) and (n_test, n_genes)
+        Scaled expression of the genes selected.
+    """
+
+    def __init__(self, A: np.ndarray, B: np.ndarray):
+        A, B = A.astype(np.float64), B.astype(np.float64)
+        self.scale = 1 / (A.shape[1] * A.var()) if A.var() else 1.0  # as scikit-learn's gamma="scale"
+        self.squares = (A**2).sum(axis=1)
+        self.sides = [(side @ A.T, (side**2).sum(axis=1)[:, None]) for side in (A, B)]
+
+    def kernel_of(self, model: SVC) -> tuple[SVC, np.ndarray, np.ndarray]:
+        """Return the machine on kernels that are given to it, and those of the training and the test side."""
+        gamma = self.scale if model.gamma == "scale" else model.gamma
+
+        def kernel(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
+            if model.kernel == "linear":
+                return products
+            return np.exp(-gamma * np.maximum(squares + self.squares - 2 * products, 0))
+
+        train, test = (kernel(*side) for side in self.sides)
+        return clone(model).set_params(kernel="precomputed"), train, test
+
+
+def F_statistics(X: np.ndarray, y: np.ndarray) -> np.ndarray:  # noqa: N802  (the statistic's name)
+    """F statistic of each gene on all samples, shape (n_genes,), see `fold_statistics`."""
+    return fold_statistics(X, y, [np.arange(len(y))])[0]
+
+
+def fold_statistics(X: np.ndarray, y: np.ndarray, trains: Sequence[np.ndarray], block: int = 8192) -> np.ndarray:
+    """F statistics of all genes on the training side of all folds, shape (n_folds, n_genes).
+
+    The sums of each fold and class come from two matrix products in place of a pass over the samples a fold. With two
+    classes F is the square of the t-statistic with pooled variance. A gene that is constant on the side has -1, so that
+    it is never selected before others, one that is constant in each class infinity. Values have eight digits: genes
+    that are equally good are then equal, and samples outside a side decide nothing by their rounding.
+    """
+    classes = np.unique(y)
+    sides = np.zeros((len(trains), len(classes), len(y)))
+    for side, train in zip(sides, trains, strict=True):
+        side[:, train] = y[train] == classes[:, None]
+    counts = sides.sum(axis=2)[:, :, None]  # [n_folds, n_classes, 1]
+    n = counts.sum(axis=1)
+    statistics = np.empty((len(trains), X.shape[1]))
+    for start in range(0, X.shape[1], block):
+        part = X[:, start : start + block].astype(np.float64)
+        part -= part.mean(axis=0)  # an origin near the values: sums of squares keep their digits
+        sums, squares = sides @ part, sides.sum(axis=1) @ part**2
+        F = _F(sums, squares, counts, n)
+        for fold, train in enumerate(trains):
+            spread = squares[fold] - sums[fold].sum(axis=0) ** 2 / n[fold]
+            far = np.flatnonzero(spread <= 1e-3 * squares[fold])  # genes whose values here are far from that origin
+            own = part[np.ix_(train, far)]
+            own -= own.mean(axis=0)
+            one = [fold]
+            F[one, far] = _F(sides[one][:, :, train] @ own, (own**2).sum(axis=0)[None], counts[one], n[one])
+        statistics[:, start : start + block] = F
+    return statistics
+
+
+def _F(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray, n: np.ndarray) -> np.ndarray:  # noqa: N802
+    """F from the sums a class [n_folds, n_classes, n_genes] and the sum of squares [n_folds, n_genes] of each fold."""
+    total = squares - sums.sum(axis=1) ** 2 / n
+    between = (sums**2 / counts).sum(axis=1) - sums.sum(axis=1) ** 2 / n
+    between = np.where(between > 1e-10 * total, between, 0)
+    within = np.where(total - between > 1e-12 * squares, total - between, 0)
+    n_classes = sums.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        F = (between / (n_classes - 1)) / (within / (n - n_classes))
+        return np.where(total > 1e-12 * squares, _rounded(F), -1)
+
+
+def _rounded(values: np.ndarray, digits: int = 8) -> np.ndarray:
+    """Round to so many significant digits."""
+    size = 10.0 ** (np.floor(np.log10(np.abs(values))) - digits + 1)
+    return np.where(np.isfinite(size) & (size > 0), np.round(values / size) * size, values)
 
 
 def _named(candidate: dict) -> dict:

@@ -4,9 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
 from scipy.stats import f_oneway, ttest_ind
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -20,8 +24,11 @@ from gexlib.baselines import (
     GRIDS,
     METHODS,
     NETWORK,
+    F_statistics,
+    Products,
     Tuning,
     candidates,
+    fold_statistics,
     inner_folds,
     inner_splits,
     largest_grid,
@@ -319,6 +326,10 @@ def test_nothing_is_fitted_outside_the_training_folds(monkeypatch, point):
     groups = np.repeat(np.arange(n // 2), 2)
     seen = {"scaler": [], "selection": [], "classifier": []}
 
+    def name_first(X, y, trains):
+        seen["selection"] += [frozenset(X[train, 0].astype(int)) for train in trains]
+        return np.tile(np.r_[np.inf, np.zeros(X.shape[1] - 1)], (len(trains), 1))
+
     class Scaler(StandardScaler):
         def fit(self, X, y=None, sample_weight=None):
             seen["scaler"].append(frozenset(X[:, 0].astype(int)))
@@ -339,18 +350,89 @@ def test_nothing_is_fitted_outside_the_training_folds(monkeypatch, point):
             return super().fit(X, y)
 
     monkeypatch.setattr(baselines, "StandardScaler", Scaler)
-    monkeypatch.setattr(baselines, "f_classif", statistic)
+    monkeypatch.setattr(baselines, "fold_statistics", name_first)
+    monkeypatch.setattr(baselines, "F_statistics", statistic)
     monkeypatch.setattr(baselines, "classifier", lambda *_: Spy())
     monkeypatch.setitem(GRIDS, "svm_linear", {"strategy": ["prior", "most_frequent"]})
     tuned = tune("svm_linear", X, y, groups, Tuning(genes=(3, 6), inner_folds=4), SEED)
     assert tuned.inner_folds == 4
     allowed = {frozenset(train) for train, _ in inner_splits(y, groups, 4, SEED)}
-    for part, fits in seen.items():
-        assert len(fits) == 4 * 4 + 1, part  # two numbers of genes, two strategies, four folds; the refit
+    # four folds, in each two numbers of genes, of each two strategies; the refit
+    for part, in_folds in {"scaler": 4 * 2, "selection": 4, "classifier": 4 * 2 * 2}.items():
+        fits = seen[part]
+        assert len(fits) == in_folds + 1, part
         assert fits[-1] == frozenset(range(n))
         assert set(fits[:-1]) == allowed
     for train in allowed:
         assert not {i // 2 for i in train} & {i // 2 for i in set(range(n)) - train}  # no patient on both sides
+
+
+@settings(max_examples=60, deadline=None)
+@for_all(
+    seed=st.integers(0, 10**6), classes=st.integers(2, 4), genes=st.integers(1, 40), dtype=st.sampled_from(["f4", "f8"])
+)
+def test_statistics_of_all_folds_are_those_of_each_alone(seed, classes, genes, dtype):
+    """The reference is scikit-learn's; a gene constant on a side comes last, one constant in each class first."""
+    random = np.random.default_rng(seed)
+    X, y = data(40, genes, classes, seed)
+    X = (X + random.choice([0, 1e3])).astype(dtype)
+    trains = [random.permutation(40)[: random.integers(25, 40)] for _ in range(3)]
+    trains = [train for train in trains if set(y[train]) == set(range(classes))]
+    found = fold_statistics(X, y, trains, block=16)
+    for F, train in zip(found, trains, strict=True):
+        centred = X[train] - X.mean(axis=0, dtype=float)  # the reference loses digits far from 0
+        np.testing.assert_allclose(F, f_classif(centred, y[train])[0], rtol=1e-6, atol=1e-9)
+    if not trains:
+        return
+    X[trains[0], 0] = y[trains[0]]
+    X[trains[0], -1] = 7.7
+    F = fold_statistics(X, y, trains[:1])[0]
+    assert F[-1] == -1 and (genes == 1 or F[0] == np.inf)
+
+
+@pytest.mark.parametrize("values", ["continuous", "binary"])
+@pytest.mark.parametrize("shift", [1.0, 1e7])
+def test_samples_outside_a_fold_do_not_change_its_ranking(values, shift):
+    """Not even by rounding: genes of equal statistic, many where values are few, keep their order."""
+    random = np.random.default_rng(0)
+    for seed in range(20):
+        X, y = data(24, 60, seed=seed)
+        X = (X > np.median(X)).astype(float) if values == "binary" else X
+        train = np.sort(random.permutation(24)[:16])
+        if set(y[train]) != {0, 1}:
+            continue
+        orders = []
+        for change in (0, shift):
+            X[np.setdiff1d(np.arange(24), train)] += change * random.normal(size=(8, 60))
+            orders.append(np.argsort(fold_statistics(X, y, [train, np.arange(24)])[0], kind="stable"))
+        np.testing.assert_array_equal(*orders)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_refit_selects_the_genes_that_the_folds_would(dtype, point):
+    """Genes constant in each class separate the classes: they come first in both."""
+    for seed in range(5):
+        X, y = data(60, 40, seed=seed)
+        X = X.astype(dtype)
+        X[:, [3, 17, 31]] = 0.1 + 0.7 * y[:, None]
+        tuned = tune("svm_linear", X, y, tuning=Tuning(genes=(3,), inner_folds=3))
+        selected = tuned.pipeline.named_steps["select"].get_support(indices=True)
+        assert list(selected) == [3, 17, 31] and tuned.inner_score == 1
+        assert list(np.sort(np.argsort(F_statistics(X, y), kind="stable")[-3:])) == [3, 17, 31]
+
+
+@pytest.mark.parametrize("gamma", ["scale", 0.01])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_machines_on_shared_products_are_those_on_the_samples(kernel, gamma):
+    X, y = data(60, classes=3)
+    A, B = X[:40], X[40:]
+    products = Products(A, B)
+    for C in (0.01, 1.0):
+        bare = SVC(kernel=kernel, gamma=gamma, C=C, class_weight="balanced")
+        model, of_train, of_test = products.kernel_of(bare)
+        expected = bare.fit(A, y[:40]).decision_function(B)
+        found = model.fit(of_train, y[:40]).decision_function(of_test)
+        np.testing.assert_allclose(found, expected, atol=1e-3)  # the solver's own tolerance
 
 
 # ------------------------------------------------------------------------------- awkward genes, errors

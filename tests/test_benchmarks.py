@@ -5,15 +5,19 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "run.py"
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("bench_run", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("run")
 
 
 def test_units_are_cells_of_the_experiments(bench):
@@ -28,3 +32,13 @@ def test_optimisers_and_overhead_are_tables(bench, monkeypatch):
     monkeypatch.setattr(bench, "TRIVIAL", 2)
     assert [row[0] for row in bench.optimisers(genes=20, steps=2)] == ["sgd", "rmsprop", "adam"]
     assert len(bench.overhead(bench.SMALL)) == 4
+
+
+def test_shared_folds_find_the_scores_of_pipelines():
+    classical = load("classical")
+    lines = [line.strip("| ").split(" | ") for line in classical.table(n=80, genes=60).splitlines()]
+    found = {words[0]: dict(zip(classical.HEAD, words, strict=True)) for words in lines[2:]}
+    assert list(found) == [
+        "linear SVM on all genes", "t-test and Gaussian SVM", "t-test and LASSO", "t-statistics alone"
+    ]  # fmt: skip
+    assert all(float(words["largest difference"]) < 1e-6 for words in found.values())

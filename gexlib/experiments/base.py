@@ -16,7 +16,7 @@ from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.metrics import evaluate
 from gexlib.results import Cell
-from gexlib.tasks import Problem, problem
+from gexlib.tasks import Problem, holdout, problem
 from gexlib.training import Training
 from gexlib.transfer import new_network
 
@@ -104,6 +104,14 @@ def samples(cohort: str, digest: str) -> AnnData:
 def cell_problem(cohort: str, digest: str, task: str, split: str) -> Problem:
     """Return the problem of a task, kept for the next cell of the same worker."""
     return problem(samples(cohort, digest), task, split)
+
+
+@lru_cache(maxsize=128)
+def cell_sides(cohort: str, digest: str, task: str, split: str, seed: int) -> tuple[Problem, Problem]:
+    """Return training and test side of a split, kept for the next cells of the same worker."""
+    whole = cell_problem(cohort, digest, task, split)
+    in_train, in_test = holdout(whole, seed)
+    return whole.take(in_train), whole.take(in_test)
 
 
 def rows_of(

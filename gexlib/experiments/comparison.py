@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from gexlib.experiments.base import (
     TUNED,
     Learners,
     as_list,
-    cell_problem,
+    cell_sides,
     check,
     check_learners,
     rows_of,
@@ -37,7 +36,7 @@ from gexlib.experiments.base import (
 from gexlib.metrics import METRICS
 from gexlib.results import Cell
 from gexlib.search import Space
-from gexlib.tasks import STUDY_TASKS, Problem, carried, holdout, seed_of, subset
+from gexlib.tasks import STUDY_TASKS, Problem, carried, seed_of, subset
 from gexlib.training import Training, predict_proba
 from gexlib.transfer import new_network, train_network
 
@@ -235,14 +234,6 @@ def _check(p: Parameters) -> None:
         )
 
 
-@lru_cache(maxsize=128)
-def sides(cohort: str, digest: str, task: str, split: str, seed: int) -> tuple[Problem, Problem]:
-    """Return training and test side of a split, kept for the next cells of the same worker."""
-    whole = cell_problem(cohort, digest, task, split)
-    in_train, in_test = holdout(whole, seed)
-    return whole.take(in_train), whole.take(in_test)
-
-
 def _training_sides(
     p: Parameters, cohort: AnnData, task: str, refused: dict[str, InputError]
 ) -> Iterator[tuple[str, list[Problem]]]:
@@ -251,7 +242,7 @@ def _training_sides(
     for split in asked:
         try:
             trains = [
-                sides(cohort.uns["name"], cohort.uns["digest"], task, split, seed_of(p.seed, task, repeat))[0]
+                cell_sides(cohort.uns["name"], cohort.uns["digest"], task, split, seed_of(p.seed, task, repeat))[0]
                 for repeat in range(p.repeats)
             ]
         except InputError as error:
@@ -294,7 +285,7 @@ def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:
     for cell in cells:
         p = cell.parameters
         seed = seed_of(p["seed"], p["task"], p["repeat"])
-        train, test = sides(p["cohort"], cell.cohort_digest, p["task"], p["split"], seed)
+        train, test = cell_sides(p["cohort"], cell.cohort_digest, p["task"], p["split"], seed)
         if p["n"] is not None:
             train = train.take(subset(train.y, p["n"], seed))
         X = samples(p["cohort"], cell.cohort_digest).X

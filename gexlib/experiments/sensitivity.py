@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from gexlib import statistics
 from gexlib.cohorts import open_cohort
 from gexlib.cohorts.schema import check_two_classes
 from gexlib.errors import InputError
-from gexlib.experiments.base import as_list, cell_problem, check, rows_of, samples
+from gexlib.experiments.base import as_list, cell_problem, cell_sides, check, rows_of, samples
 from gexlib.metrics import METRICS
 from gexlib.results import Cell
 from gexlib.search import Space, draw, settings, smooth
@@ -158,6 +159,11 @@ def search_sides(whole: Problem, seed: int) -> tuple[Problem, Problem, Problem]:
     return fitted, validation, test
 
 
+@lru_cache(maxsize=8)
+def _search_sides(cohort: str, digest: str, task: str, split: str, seed: int) -> tuple[Problem, Problem, Problem]:
+    return search_sides(cell_problem(cohort, digest, task, split), seed)
+
+
 @contextmanager
 def denormals_flushed():
     """Count numbers below 1e-38 as 0 inside the block: networks that die produce them, and they cost triple time."""
@@ -176,14 +182,14 @@ def evaluate(cells: Iterable[Cell]) -> Iterator[tuple[Cell, list[dict]]]:
     """
     for cell in cells:
         p = cell.parameters
-        whole = cell_problem(p["cohort"], cell.cohort_digest, p["task"], p["split"])
+        of_task = p["cohort"], cell.cohort_digest, p["task"], p["split"]
         again = p["arm"] in ("best", "default")
         if again:
-            train, test = (whole.take(side) for side in holdout(whole, seed_of(p["seed"], p["task"], 0)))
+            train, test = cell_sides(*of_task, seed_of(p["seed"], p["task"], 0))
             drawn, seed = p["drawn"], seed_of(p["seed"], p["task"], "network", p["network_seed"])
             axes = {"scored_on": "test", "network_seed": p["network_seed"]}
         else:
-            train, test, _ = search_sides(whole, p["seed"])
+            train, test, _ = _search_sides(*of_task, p["seed"])
             deep = p["arm"] != "draw"
             space = Space(**{**p["space"], **({"layers": DEEP} if deep else {})})
             # settings are the same for every task; both nets of a residual draw share all but the connections

@@ -79,6 +79,18 @@ class Watch:
     def _spy(self, patch):
         fit, transform, select = StandardScaler.fit, StandardScaler.transform, SelectKBest.fit
         tune, scores, split = baselines.tune, baselines.scores, training.validation_split
+        inner_scores = baselines.inner_scores
+
+        def spy_inner(bare, X, y, splits, *args):
+            """Inside, selected genes alone are scaled, so samples have no name: see `test_baselines` for its folds."""
+            if isinstance(bare, training.MLPClassifier):  # it is given all genes
+                return inner_scores(bare, X, y, splits, *args)
+            for train, _ in splits:
+                self.note("scale", self.raw(X[train]))
+            with pytest.MonkeyPatch.context() as unwatched:
+                unwatched.setattr(StandardScaler, "fit", fit)
+                unwatched.setattr(StandardScaler, "transform", transform)
+                return inner_scores(bare, X, y, splits, *args)
 
         def spy_fit(scaler, X, *args, **kwargs):
             self.known[id(scaler)] = scaler, self.note("scale", self.raw(X)).ids
@@ -112,6 +124,7 @@ class Watch:
         patch.setattr(StandardScaler, "transform", spy_transform)
         patch.setattr(SelectKBest, "fit", spy_select)
         patch.setattr(baselines, "tune", spy_tune)
+        patch.setattr(baselines, "inner_scores", spy_inner)
         patch.setattr(baselines, "scores", spy_scores)
         patch.setattr(training, "validation_split", spy_split)
         self._spy_networks(patch)

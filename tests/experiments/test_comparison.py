@@ -308,7 +308,7 @@ def test_the_paper_network_is_tested_on_no_sample_that_its_search_has_seen():
     }
     cell = next(c for c in comparison.cells(both) if c.parameters["method"] == "nn_paper")
     p = cell.parameters
-    _, test = comparison.sides(p["cohort"], cell.cohort_digest, p["task"], p["split"],
+    _, test = comparison.cell_sides(p["cohort"], cell.cohort_digest, p["task"], p["split"],
                                comparison.seed_of(p["seed"], p["task"], p["repeat"]))  # fmt: skip
     search = search_sides(problem(open_cohort(p["cohort"]), p["task"], "random"), p["seed"])
     assert not {*search[0].rows, *search[1].rows} & set(test.rows)
@@ -336,7 +336,7 @@ def test_every_split_has_room_for_a_size():
     """By patient the training sets differ by a sample or two: the smallest decides, before anything runs."""
     many = replace(SMOKE, tasks=["tcga/pan"], repeats=6)
     trains = [
-        comparison.sides(c.parameters["cohort"], c.cohort_digest, "tcga/pan", "random", seed)[0]
+        comparison.cell_sides(c.parameters["cohort"], c.cohort_digest, "tcga/pan", "random", seed)[0]
         for c in comparison.cells(many)
         for seed in [comparison.seed_of(0, "tcga/pan", c.parameters["repeat"])]
     ]
