@@ -125,7 +125,7 @@ def _terms(cube: Cube, X: np.ndarray, y: np.ndarray, pairs: int, trees: int, poi
         {"term": name, "order": 1, "share": float(first), "total": float(total), "r2": forest.oob_score_}
         for name, first, total in sorted(shares, key=lambda share: -share[2])
     ]
-    others = stats.qmc.Sobol(d, rng=random).random(256)
+    others = stats.qmc.Sobol(d, rng=random).random(128)
     variance = predict(stats.qmc.Sobol(d, rng=random).random(points)).var()
     top = sorted(range(d), key=lambda i: -sampled.total_order[i])
     most = next((k for k in range(d + 1) if k * (k - 1) // 2 >= pairs), d)
