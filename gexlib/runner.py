@@ -69,19 +69,19 @@ class Run:
         return provenance_html(self)
 
 
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of malloc.h
+
+
 def keep_memory(keep: bool = True) -> None:
     """Have the C library keep freed memory for the next tensor in place of giving it back, where it is glibc.
 
     A training step asks for arrays as large as the weights and frees them. Given back to the system, they come back
-    page by page, which at the article's width takes longer than the arithmetic.
+    page by page, which at the article's width takes a third of a step or more (``benchmarks/run.py``).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # neither macOS nor musl has it
     if mallopt:
         mallopt(M_MMAP_MAX, 0 if keep else 65_536)  # large arrays too come from the heap,
         mallopt(M_TRIM_THRESHOLD, -1 if keep else 131_072)  # which does not shrink
-
-
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of malloc.h
 
 
 def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None, runner: int) -> int:
