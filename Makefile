@@ -53,6 +53,7 @@ lint: $(STAMP)  ## ruff (lint and format) and codespell
 
 bench: $(STAMP)  ## speed and memory beside what a user would write instead
 	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/classical.py
 
 clean:  ## remove built pages, executed notebooks and caches (.venv stays)

@@ -68,11 +68,17 @@ class MLP(nn.Module):
         self.output = nn.Linear(widths[-1], n_classes)
         self.frozen = 0
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map profiles [batch, n_genes] to logits [batch, n_classes]."""
-        for layer in self.hidden:
+    def forward(self, x: torch.Tensor, below: int = 0) -> torch.Tensor:
+        """Map profiles [batch, n_genes] to logits [batch, n_classes]; or what `below` hidden layers made of them."""
+        for layer in self.hidden[below:]:
             x = layer(x)
         return self.output(x)
+
+    def trunk(self, x: torch.Tensor, layers: int) -> torch.Tensor:
+        """Map profiles to what the first hidden layers make of them, [batch, n_neurons]."""
+        for layer in self.hidden[:layers]:
+            x = layer(x)
+        return x
 
     def train(self, mode: bool = True) -> MLP:
         """Switch to training mode, but for the frozen layers: their batch-norm statistics stay."""

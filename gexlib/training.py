@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional
 
 from gexlib.errors import InputError
+from gexlib.gram import pays, pool_of, sample_space, why_not
 from gexlib.models import MLP
 
 
@@ -170,15 +172,17 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     alpha: np.ndarray | None = None,
+    first_layer: str = "auto",
 ) -> list[dict]:
     """Train a network in place.
 
     Parameters
     ----------
     model : MLP
-        Frozen layers (`gexlib.transfer.freeze`) stay as they are.
+        Frozen layers (`gexlib.transfer.freeze`) stay as they are; what they make of the samples is computed once.
     X : array of float, shape (n_samples, n_genes)
-        Scaled on training samples by the caller.
+        Scaled on training samples by the caller. For a network inside a pool (`gexlib.gram.Pool.enter`): numbers of
+        the pool's rows, shape (n_samples,).
     y : array of int, shape (n_samples,)
         Class numbers from 0.
     training : Training
@@ -191,27 +195,84 @@ def fit(
         "cpu", "cuda" or "auto".
     alpha : array, shape (n_classes,), optional
         Weight of each class in the loss, in place of those that `training` names.
+    first_layer : {"auto", "plain", "gram"}
+        How the first layer is trained: over all genes, or in sample space (`gexlib.gram`), which gives the same
+        network faster. "auto" takes the sample space wherever that is exact and, its set-up counted, faster.
 
     Returns
     -------
     history : list of dict
-        One entry an epoch: ``epoch``, ``loss`` and, with early stopping, ``validation_loss`` and
-        ``best`` (true up to the epoch whose weights were kept). Training that diverges is a result too:
-        it ends, the last entry has ``diverged``, and the best weights are kept or, where there are none,
-        all weights become 0, so that the network predicts every class alike.
+        One entry an epoch: ``epoch``, ``loss``, ``first_layer`` (the way taken, and why if not the sample space) and,
+        with early stopping, ``validation_loss`` and ``best`` (true up to the epoch whose weights were kept).
+        Training that diverges is a result too: it ends, the last entry has ``diverged``, and the best weights are
+        kept or, where there are none, all weights become 0, so that the network predicts every class alike.
+
+    Raises
+    ------
+    InputError
+        The sample space was asked for where it is not exact.
     """
-    split = validation_split(y, groups, training.validation, seed)
-    rows, held_out = split if split else (np.arange(len(y)), None)
-    device = resolve_device(device)
-    model.to(device)
-    dtype = next(model.parameters()).dtype
-    inputs = torch.as_tensor(np.ascontiguousarray(X[rows]), dtype=dtype, device=device)  # n, n_genes
-    labels = torch.as_tensor(y[rows], dtype=torch.long, device=device)
-    n_classes = model.output.out_features
+    X = samples_of(model, X)
+    rows, held_out = validation_split(y, groups, training.validation, seed) or (np.arange(len(y)), None)
+    pool = pool_of(model)
+    place = pool.device if pool else resolve_device(device)
+    model.to(place)
     if alpha is None:
-        balanced = training.class_weight == "balanced"
+        balanced, n_classes = training.class_weight == "balanced", model.output.out_features
         alpha = class_weights(y[rows], n_classes) if balanced else torch.ones(n_classes)
-    alpha = torch.as_tensor(alpha, dtype=dtype, device=device)
+    alpha = torch.as_tensor(alpha, dtype=next(model.parameters()).dtype, device=place)
+    way = _way(model, X, training, first_layer, held_out is not None)
+    with sample_space(model, X, place) if way == "gram" and not pool else nullcontext(X) as samples:
+        if way == "gram":
+            model.hidden[0].linear.span(samples[rows])
+        history = _train(model, samples, y, rows, held_out, training, alpha, seed)
+    return [{**entry, "first_layer": way} for entry in history]
+
+
+#: Epochs after which early stopping is taken to end, where it is asked whether the sample space pays.
+STOPPED = 10
+
+
+def _way(model: MLP, X: np.ndarray, training: Training, first_layer: str, stops: bool) -> str:
+    """How the first layer is trained: "gram", or "plain" and why."""
+    if first_layer not in ("auto", "plain", "gram"):
+        raise InputError(f"first_layer '{first_layer}' is not known: use auto, plain or gram.")
+    inside, reason = pool_of(model) is not None, why_not(model, training.optimiser, training.l1)
+    if first_layer == "plain" and not model.frozen:
+        reason = "as asked"
+    if inside and reason and not model.frozen:
+        raise InputError(f"a network inside a pool cannot be trained so: {reason}; train `over_genes` of it.")
+    if first_layer == "gram" and reason:
+        raise InputError(f"first_layer=gram: {reason}; use auto.")
+    if first_layer == "auto" and not inside and not reason:
+        largest = max(float(X.max()), -float(X.min()))  # a sum of its squares must fit into the numbers
+        if not np.isfinite(largest):
+            reason = "X holds values that are not finite"
+        elif not largest < np.sqrt(torch.finfo(next(model.parameters()).dtype).max / X.shape[1]):
+            reason = "products of such large values are beyond the range of numbers"
+        elif not pays(len(X), model, min(training.epochs, STOPPED) if stops else training.fixed_epochs):
+            reason = f"it is not faster for {len(X)} samples of {X.shape[1]} genes"
+    return f"plain: {reason}" if reason else "gram"
+
+
+def _train(
+    model: MLP,
+    X: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    held_out: np.ndarray | None,
+    training: Training,
+    alpha: torch.Tensor,
+    seed: int,
+) -> list[dict]:
+    """Train on `rows` of the samples, stop early on those `held_out`, see `fit`."""
+    inputs = as_input(model, X[rows])
+    labels = torch.as_tensor(y[rows], dtype=torch.long, device=alpha.device)
+    below = model.frozen
+    held = None if held_out is None else (as_input(model, X[held_out]), y[held_out])
+    if below:  # frozen layers make the same of a sample in every epoch
+        inputs = evaluated(lambda x: model.trunk(x, below), model, inputs)
+        held = held and (evaluated(lambda x: model.trunk(x, below), model, held[0]), held[1])
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim == 1]
     optimiser = OPTIMISERS[training.optimiser](
@@ -221,12 +282,12 @@ def fit(
     history: list[dict] = []
     best = (float("inf"), 0, None)  # validation loss, epoch, weights
     with seeded(seed):
-        for epoch in range(1, (training.epochs if split else training.fixed_epochs) + 1):
+        for epoch in range(1, (training.fixed_epochs if held is None else training.epochs) + 1):
             model.train()
             total = 0.0
             for batch in batches(len(rows), training.batch_size):
-                batch = batch.to(device)
-                loss = weighted_cross_entropy(model(inputs[batch]), labels[batch], alpha)
+                batch = batch.to(alpha.device)
+                loss = weighted_cross_entropy(model(inputs[batch], below), labels[batch], alpha)
                 if training.l1:
                     loss = loss + training.l1 * sum(w.abs().sum() for w in weights)
                 optimiser.zero_grad()
@@ -237,9 +298,9 @@ def fit(
             if not all(finite(p) for p in weights + others):
                 history[-1]["diverged"] = True
                 break
-            if held_out is None:
+            if held is None:
                 continue
-            current = validation_loss(model, X[held_out], y[held_out], alpha)
+            current = validation_loss(model, *held, alpha, below)
             history[-1]["validation_loss"] = current
             if current < best[0]:
                 best = (current, epoch, copy.deepcopy(model.state_dict()))
@@ -256,26 +317,57 @@ def fit(
     return history
 
 
-def logits(model: MLP, X: np.ndarray, block: int = 2048) -> torch.Tensor:
-    """Logits [n_samples, n_classes] of a network in evaluation mode, block by block, on the CPU."""
-    model.eval()
+def as_input(model: MLP, X: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Turn samples into what a network takes: profiles in its number type or, inside a pool, row numbers."""
     parameter = next(model.parameters())
+    inside = pool_of(model) is not None and np.ndim(X) == 1
+    kind = torch.long if inside else parameter.dtype
+    return torch.as_tensor(X if torch.is_tensor(X) else np.ascontiguousarray(X), dtype=kind, device=parameter.device)
+
+
+def evaluated(function: Callable, model: MLP, X: np.ndarray | torch.Tensor, block: int = 2048) -> torch.Tensor:
+    """Return what a function of samples gives with the network in evaluation mode, block by block."""
+    model.eval()
     with torch.no_grad():
-        parts = [
-            model(torch.as_tensor(np.ascontiguousarray(X[i : i + block]), dtype=parameter.dtype).to(parameter.device))
-            for i in range(0, len(X), block)
-        ]
-    return torch.cat(parts).cpu()
+        return torch.cat([function(as_input(model, X[i : i + block])) for i in range(0, len(X), block)])
 
 
-def validation_loss(model: MLP, X: np.ndarray, y: np.ndarray, alpha: torch.Tensor) -> float:
+def logits(model: MLP, X: np.ndarray | torch.Tensor, below: int = 0, block: int = 2048) -> torch.Tensor:
+    """Logits [n_samples, n_classes] of a network in evaluation mode, on the CPU; `below` as in `MLP.forward`."""
+    return evaluated(lambda x: model(x, below), model, X, block).cpu()
+
+
+def validation_loss(
+    model: MLP, X: np.ndarray | torch.Tensor, y: np.ndarray, alpha: torch.Tensor, below: int = 0
+) -> float:
     """Weighted loss on held-out samples, without penalties."""
-    return weighted_cross_entropy(logits(model, X), torch.as_tensor(y, dtype=torch.long), alpha.cpu()).item()
+    return weighted_cross_entropy(logits(model, X, below), torch.as_tensor(y, dtype=torch.long), alpha.cpu()).item()
 
 
 def predict_proba(model: MLP, X: np.ndarray) -> np.ndarray:
-    """Posterior probabilities, shape (n_samples, n_classes): the softmax of the logits."""
-    return torch.softmax(logits(model, X).double(), dim=1).numpy()
+    """Posterior probabilities, shape (n_samples, n_classes): the softmax of the logits.
+
+    X are profiles or, for a network inside a pool, numbers of its rows.
+    """
+    return torch.softmax(logits(model, samples_of(model, X)).double(), dim=1).numpy()
+
+
+def samples_of(model: MLP, X: np.ndarray) -> np.ndarray:
+    """Return samples as a network takes them: profiles, or whole numbers of its pool's rows.
+
+    Raises
+    ------
+    InputError
+        They are of the other kind.
+    """
+    X = np.asarray(X)
+    if pool_of(model) is None:
+        if X.ndim != 2:
+            raise InputError(f"X has {X.ndim} dimension(s): give profiles, (n_samples, n_genes).")
+        return X
+    if X.ndim != 1 or X.dtype.kind not in "iu":
+        raise InputError("the network is inside a pool: give the numbers of the pool's rows, or `over_genes` of it.")
+    return X.astype(np.int64)
 
 
 class MLPClassifier(ClassifierMixin, BaseEstimator):

@@ -82,7 +82,8 @@ def fine_tune(
     source : MLP
         Left unchanged. Its classes are the target's.
     X, y, groups
-        The target's samples, scaled like the source's. Class weights come from these y.
+        The target's samples, scaled like the source's; row numbers where the source network is inside a pool (see
+        `gexlib.training.fit`). Class weights come from these y.
     frozen : int
         F of the article: 0 is pre-training, every layer is trained again.
 
@@ -91,7 +92,7 @@ def fine_tune(
     (MLP, list of dict)
         The fine-tuned network and its history.
     """
-    if X.shape[1] != source.hidden[0].linear.in_features:
+    if np.ndim(X) == 2 and X.shape[1] != source.hidden[0].linear.in_features:
         raise InputError(
             f"the target has {X.shape[1]} genes, the source network {source.hidden[0].linear.in_features}: "
             "both need the same genes in the same order."

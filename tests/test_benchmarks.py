@@ -34,6 +34,15 @@ def test_optimisers_and_overhead_are_tables(bench, monkeypatch):
     assert len(bench.overhead(bench.SMALL)) == 4
 
 
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_the_loops_beside_the_sample_space_train_the_same_network(frozen):
+    training = load("training")
+    lines = training.table(genes=300, cells=[(60, 4, frozen)], rounds=1).splitlines()
+    measured = dict(zip(training.HEAD, (word.strip() for word in lines[-1].strip("|").split("|")), strict=True))
+    assert measured["same predictions, %"] == "100.0" and measured["F"] == str(frozen)
+    assert len(set(measured["accuracy, %, strong / ours"].split(" / "))) == 1
+
+
 def test_shared_folds_find_the_scores_of_pipelines():
     classical = load("classical")
     lines = [line.strip("| ").split(" | ") for line in classical.table(n=80, genes=60).splitlines()]

@@ -320,19 +320,19 @@ def test_stopping_rule(script, patience, epochs, best, monkeypatch):
 def test_without_a_validation_set_the_number_of_epochs_is_fixed():
     X, y = data(39)
     history = fit(network(6, 2, hidden=(4,)), X, y, Training(epochs=50, fixed_epochs=7))
-    assert [set(entry) for entry in history] == [{"epoch", "loss"}] * 7
+    assert [set(entry) for entry in history] == [{"epoch", "loss", "first_layer"}] * 7
 
 
 def test_validation_zero_trains_on_all_samples_for_a_fixed_number_of_epochs():
     X, y = data(60)
     history = fit(network(6, 2, hidden=(4,)), X, y, Training(validation=0.0, fixed_epochs=3))
-    assert [set(entry) for entry in history] == [{"epoch", "loss"}] * 3
+    assert [set(entry) for entry in history] == [{"epoch", "loss", "first_layer"}] * 3
 
 
 def test_history_of_early_stopping_has_one_entry_an_epoch():
     X, y = data(60)
     history = fit(network(6, 2, hidden=(4,)), X, y, Training(epochs=5))
-    assert [set(entry) for entry in history] == [{"epoch", "loss", "validation_loss", "best"}] * 5
+    assert [set(entry) for entry in history] == [{"epoch", "loss", "first_layer", "validation_loss", "best"}] * 5
 
 
 # -------------------------------------------------------------------------------- batches and splits
@@ -428,10 +428,10 @@ def test_groups_reach_the_validation_split(monkeypatch):
     groups = np.repeat(np.arange(30), 2)
     y = y[groups * 2]
     seen = []
-    monkeypatch.setattr(module, "validation_loss", lambda model, X, y, alpha: seen.append(X) or 1.0)
+    monkeypatch.setattr(module, "validation_loss", lambda model, X, y, alpha, below: seen.append(X) or 1.0)
     X[:, 0] = groups
     fit(network(6, 2, hidden=(4,)), X, y, Training(epochs=1), groups=groups, seed=2)
-    held_out = set(seen[0][:, 0])
+    held_out = set(seen[0][:, 0].tolist())
     assert len(seen[0]) == 2 * len(held_out)
 
 

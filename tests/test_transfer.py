@@ -153,7 +153,7 @@ def test_groups_reach_early_stopping(source):
     paired = fine_tune(source, X, y, Training(epochs=2), groups=np.repeat(np.arange(30), 2), seed=1)[1]
     assert alone != paired
     of_one_patient = train_network(X, y, 2, Training(fixed_epochs=2), groups=np.zeros(60))[1]
-    assert set(of_one_patient[0]) == {"epoch", "loss"}  # no validation set could be formed
+    assert set(of_one_patient[0]) == {"epoch", "loss", "first_layer"}  # no validation set could be formed
 
 
 def test_target_needs_the_genes_of_the_source(source):

@@ -54,9 +54,9 @@ class OneScaler(Transfer):
     As `gexlib.experiments.transfers.Transfer`.
     """
 
-    def scaler(self, kind: str, source: str, chosen):
-        """Fit the scaler whatever the source: "source" on all other cancers, "all" on these and the target."""
-        return super().scaler(kind, PAN, chosen)
+    def scaled_on(self, source: str) -> str:
+        """Name all other cancers, whatever the source."""
+        return PAN
 
 
 def _folds_of(cell: Cell) -> dict[str, Transfer]:

@@ -20,11 +20,12 @@ from sklearn.preprocessing import StandardScaler
 from gexlib import baselines
 from gexlib.errors import InputError
 from gexlib.experiments.base import TUNED, Learners, check_learners, rows_of, tuning
+from gexlib.gram import Pool, pays, why_not
 from gexlib.models import MLP
 from gexlib.results import Cell, canonical
 from gexlib.tasks import Problem, subset
 from gexlib.training import Training, predict_proba
-from gexlib.transfer import fine_tune, train_network
+from gexlib.transfer import fine_tune, new_network, train_network
 
 NETWORK = "nn_default"
 ARMS = ("baseline", "fine_tuned", "zero_shot", "classical", "pooled")
@@ -141,14 +142,21 @@ class Transfer:
         self.X, self.sources, self.train, self.test, self.pan = X, sources, train, test, pan
         self.source_seed, self.target_seed = source_seed, target_seed
         self._networks: dict[str, MLP] = {}
+        # a scaler's rows, their pool, the networks inside, each with the one outside: while it lives its id is its own
+        self._pools: dict[tuple, tuple[np.ndarray, Pool, dict[int, tuple[MLP, MLP]]]] = {}
+
+    def scaled_on(self, source: str) -> str:
+        """Name the source whose samples the scaler is fitted on: a network's own."""
+        return source
 
     def scaler(self, kind: str, source: str, chosen: Problem) -> StandardScaler:
         """Fit the scaler of the target's samples; "all", the leak, has seen source and target, test samples too."""
+        fitted_on = self.sources[self.scaled_on(source)].rows
         rows = {
-            "source": self.sources[source].rows,
+            "source": fitted_on,
             "subset": chosen.rows,
             "domain": self.train.rows,
-            "all": np.concatenate([self.sources[source].rows, self.train.rows, self.test.rows]),
+            "all": np.concatenate([fitted_on, self.train.rows, self.test.rows]),
         }[kind]
         return StandardScaler().fit(self.X[rows])
 
@@ -164,9 +172,41 @@ class Transfer:
             )  # fmt: skip
         return self._networks[key]
 
+    def untrained(self, p: dict) -> MLP:
+        """Return the network that baselines of every n start from."""
+        key = canonical([p["network"]])
+        if key not in self._networks:
+            self._networks[key] = new_network(self.X.shape[1], 2, p["network"], self.target_seed)
+        return self._networks[key]
+
     def chosen(self, n: int | None) -> Problem:
         """Take the n target samples of a cell, nested over n; none where the cell has no n."""
         return self.train.take(subset(self.train.y, n, self.target_seed) if n else np.arange(0))
+
+    def samples(self, p: dict, start: MLP, source: str, chosen: Problem) -> tuple[MLP, np.ndarray, np.ndarray]:
+        """Return a network, training and test samples as it takes them: profiles, or rows of a pool.
+
+        Wherever training in sample space is exact and pays (`gexlib.gram`), the target's samples are one pool for all
+        networks, n and F that share a scaler: twice n of them and the test samples, since subsets are nested and the
+        sizes of a fold rise.
+        """
+        training, n = Training(**p["training"]), len(chosen.rows)
+        shared = p["scaler"] != "subset" and p["arm"] != "zero_shot"
+        if not shared or why_not(start, training.optimiser, training.l1) or not pays(n, start, training.fixed_epochs):
+            scaler = self.scaler(p["scaler"], source, chosen)
+            X = scaler.transform(self.X[chosen.rows]) if n else None
+            return start, X, scaler.transform(self.X[self.test.rows])
+        kind = p["scaler"], None if p["scaler"] == "domain" else self.scaled_on(source)
+        if kind not in self._pools or not np.isin(chosen.rows, self._pools[kind][0]).all():
+            rows = np.concatenate([self.chosen(min(2 * n, len(self.train.rows))).rows, self.test.rows])
+            scaled = self.scaler(p["scaler"], source, chosen).transform(self.X[rows])
+            self._pools[kind] = rows, Pool(scaled, next(start.parameters()).dtype), {}
+        rows, pool, inside = self._pools[kind]
+        if id(start) not in inside:
+            inside[id(start)] = start, pool.enter(start)
+        order = np.argsort(rows)
+        trained = order[np.searchsorted(rows, chosen.rows, sorter=order)]
+        return inside[id(start)][1], trained, np.arange(len(rows) - len(self.test.rows), len(rows))
 
     def rows(self, cell: Cell, source: str, /, **axes) -> list[dict]:
         """Run a cell's arm and return its rows; `axes` are columns that the arm does not decide."""
@@ -178,20 +218,13 @@ class Transfer:
         }  # fmt: skip
         if p["arm"] in ("classical", "pooled"):
             return list(self._classical(cell, source, train, axes))
-        scaler = self.scaler(p["scaler"], source, train)
-        training = Training(**p["training"])
-        X = scaler.transform(self.X[train.rows]) if len(train.rows) else None
-        match p["arm"]:
-            case "zero_shot":
-                model, history = self.source_model(p, source), []
-            case "baseline":
-                model, history = train_network(X, train.y, 2, training, p["network"], train.groups, self.target_seed)
-            case "fine_tuned":
-                pretrained = self.source_model(p, source)
-                model, history = fine_tune(
-                    pretrained, X, train.y, training, p["frozen"], train.groups, self.target_seed
-                )
-        probabilities = predict_proba(model, scaler.transform(self.X[self.test.rows]))
+        start = self.untrained(p) if p["arm"] == "baseline" else self.source_model(p, source)
+        model, X, X_test = self.samples(p, start, source, train)
+        history = []
+        if p["arm"] != "zero_shot":
+            training, frozen = Training(**p["training"]), p.get("frozen", 0)
+            model, history = fine_tune(model, X, train.y, training, frozen, train.groups, self.target_seed)
+        probabilities = predict_proba(model, X_test)
         stopping = bool(history) and "validation_loss" in history[0]
         more = {"method": NETWORK, "epochs": len(history) or None, "early_stopping": stopping}
         return rows_of(cell, train, self.test, probabilities, probabilities, **axes, **more)

@@ -218,6 +218,11 @@ def group(cell: Cell) -> str:
     return "|".join(str(p.get(axis)) for axis in axes)
 
 
+def _way_key(p: dict) -> str:
+    """Name a network and the way in which it was pre-trained."""
+    return canonical([p["network"], p["denoising"], *(p[way] for way in WAYS)])
+
+
 class Fold:
     """A fold of a cohort: its unlabelled samples, their scaler, and the networks pre-trained on them.
 
@@ -242,15 +247,16 @@ class Fold:
         self._networks: dict[str, tuple[MLP, list[dict]]] = {}
 
     def transfer(self, target: str, split: str) -> FromUnlabelled:
-        """Return the samples of a target in this fold."""
+        """Return the samples of a target in this fold; those of the last one are kept, since cells come by target."""
         if target not in self._transfers:
+            self._transfers.clear()
             own = cell_problem(*self.key, f"{platform(samples(*self.key))}/{target}", split)
             self._transfers[target] = FromUnlabelled(self, target, own)
         return self._transfers[target]
 
     def pretrained(self, p: dict) -> tuple[MLP, list[dict]]:
         """Pre-train a network in a cell's way, once for all targets, n and F: it and its history."""
-        key = canonical([p["network"], p["denoising"], *(p[way] for way in WAYS)])
+        key = _way_key(p)
         if key not in self._networks:
             denoising = Denoising(**p["denoising"], **{way: p[way] for way in WAYS})
             model = new_network(self.X.shape[1], 2, p["network"], self.seed)
@@ -277,10 +283,12 @@ class FromUnlabelled(Transfer):
 
     def source_model(self, p: dict, source: str) -> MLP:
         """Put the pre-trained hidden layers under a new output layer: the one that the baseline starts from."""
-        pretrained, _ = self.fold.pretrained(p)
-        model = new_network(self.X.shape[1], 2, p["network"], self.target_seed)
-        model.hidden.load_state_dict(pretrained.hidden.state_dict())
-        return model
+        key = _way_key(p)
+        if key not in self._networks:
+            model = new_network(self.X.shape[1], 2, p["network"], self.target_seed)
+            model.hidden.load_state_dict(self.fold.pretrained(p)[0].hidden.state_dict())
+            self._networks[key] = model
+        return self._networks[key]
 
 
 def reconstruction(history: list[dict]) -> dict:

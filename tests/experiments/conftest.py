@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from gexlib import baselines, training
 from gexlib.cohorts import open_cohort, store
 from gexlib.experiments import transfers
+from gexlib.gram import Pool
 from gexlib.results import Cell
 
 
@@ -65,6 +66,9 @@ class Watch:
         assert len(self.ids) == len(X), "two samples hold the same values, so they cannot be told apart"
         self.steps: list[Step] = []
         self.known: dict[int, tuple] = {}  # by id: the array or scaler, kept alive, and its samples
+        self.scaled: dict[bytes, tuple] = {}  # by the values of a scaled sample: its name and what it was scaled on
+        self.outside: dict[int, tuple] = {}  # by id: a network inside a pool, kept alive, and the one it copies
+        self.untrained: list = []
         self.module = module
         self.networks = module if hasattr(module, "train_network") else transfers  # where they are trained
         self._spy(patch)
@@ -98,7 +102,9 @@ class Watch:
 
         def spy_transform(scaler, X, *args, **kwargs):
             scaled = transform(scaler, X, *args, **kwargs)
-            self.known[id(scaled)] = scaled, self.raw(X), self.known[id(scaler)][1]
+            ids, scaled_on = self.raw(X), self.known[id(scaler)][1]
+            self.known[id(scaled)] = scaled, ids, scaled_on
+            self.scaled |= {row.tobytes(): (name, scaled_on) for row, name in zip(scaled, ids, strict=True)}
             return scaled
 
         def spy_select(selection, X, *args, **kwargs):
@@ -133,9 +139,28 @@ class Watch:
         predict, train = self.networks.predict_proba, self.networks.train_network
         fine_tune = getattr(self.networks, "fine_tune", None)
 
-        def learn(name, X, y, groups, seed, **more):
-            _, ids, scaled_on = self.known[id(X)]
+        def samples(X, model=None):
+            """Return names of scaled samples, or of rows of the pool that a network is in, and what scaled them."""
+            profiles = X if X.ndim == 2 else model.hidden[0].linear.start.pool.X.numpy()[X]
+            ids, scaled_on = zip(*(self.scaled[np.ascontiguousarray(row).tobytes()] for row in profiles), strict=True)
+            assert len(set(scaled_on)) == 1, "samples were scaled by two scalers"
+            return ids, scaled_on[0]
+
+        def learn(name, X, y, groups, seed, model=None, **more):
+            ids, scaled_on = samples(X, model)
             return self.note(name, ids, scaled_on=scaled_on, y=tuple(y), groups=tuple(groups), seed=seed, **more)
+
+        def spy_enter(pool, model):
+            inside = enter(pool, model)
+            self.outside[id(inside)] = inside, model
+            return inside
+
+        def spy_new(*arguments):
+            self.untrained.append(new(*arguments))
+            return self.untrained[-1]
+
+        def outside(model):
+            return self.outside.get(id(model), (model, model))[1]
 
         def spy_train(X, y, n_classes, training, network, groups, seed):
             step = learn("train", X, y, groups, seed)
@@ -143,19 +168,24 @@ class Watch:
             return step.more["model"], history
 
         def spy_fine_tune(source, X, y, training, frozen, groups, seed):
-            step = learn("fine-tune", X, y, groups, seed, source=source, frozen=frozen)
+            fresh = any(outside(source) is model for model in self.untrained)
+            more = {} if fresh else {"source": outside(source), "frozen": frozen}
+            step = learn("train" if fresh else "fine-tune", X, y, groups, seed, source, **more)
             step.more["model"], history = fine_tune(source, X, y, training, frozen, groups, seed)
             return step.more["model"], history
 
         def spy_predict(model, X):
-            _, ids, scaled_on = self.known[id(X)]
-            self.note("predict", ids, scaled_on=scaled_on, model=model)
+            ids, scaled_on = samples(X, model)
+            self.note("predict", ids, scaled_on=scaled_on, model=outside(model))
             return predict(model, X)
 
         patch.setattr(self.networks, "train_network", spy_train)
         patch.setattr(self.networks, "predict_proba", spy_predict)
         if fine_tune:
+            enter, new = Pool.enter, self.networks.new_network
             patch.setattr(self.networks, "fine_tune", spy_fine_tune)
+            patch.setattr(self.networks, "new_network", spy_new)
+            patch.setattr(Pool, "enter", spy_enter)
 
     def evaluate(self, cells: list[Cell]) -> list[Seen]:
         """Evaluate cells group by group, as the runner does."""

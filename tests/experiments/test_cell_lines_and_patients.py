@@ -11,6 +11,7 @@ import pytest
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.experiments import cell_lines_and_patients as origins
+from gexlib.gram import over_genes
 from gexlib.results import table
 from gexlib.tasks import problem
 from gexlib.training import validation_split
@@ -155,7 +156,7 @@ def test_compared_networks_share_samples_scaler_stopping_and_seeds(seen):
 
 def test_frozen_layers_stay_and_the_others_change(seen):
     for s in (s for s in seen if s.arm == "fine_tuned"):
-        source, model = (s.learner.more[name].state_dict() for name in ("source", "model"))
+        source, model = (over_genes(s.learner.more[name]).state_dict() for name in ("source", "model"))
         changed = {name.split(".")[1] for name in source if not source[name].equal(model[name])} - {"weight", "bias"}
         assert changed == ({"0", "1"} if s.frozen == 0 else set())
         assert not source["output.weight"].equal(model["output.weight"])

@@ -14,6 +14,7 @@ from gexlib.baselines import Tuned
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.experiments import pan_to_specific as pan
+from gexlib.gram import over_genes
 from gexlib.metrics import METRICS
 from gexlib.results import COLUMNS, Cell, table
 from gexlib.tasks import folds, problem, seed_of
@@ -208,7 +209,7 @@ def test_zero_shot_is_the_source_network_as_it_is(seen):
 def test_fine_tuning_leaves_the_shared_source_alone_and_frozen_layers_as_they_were(seen):
     tuned = [s for s in seen if s.arm == "fine_tuned"]
     for s in tuned:
-        source, model = (s.learner.more[name].state_dict() for name in ("source", "model"))
+        source, model = (over_genes(s.learner.more[name]).state_dict() for name in ("source", "model"))
         changed = {name.split(".")[1] for name in source if not source[name].equal(model[name])} - {"weight", "bias"}
         assert changed == ({"0", "1"} if s.frozen == 0 else set())
         assert not source["output.weight"].equal(model["output.weight"])

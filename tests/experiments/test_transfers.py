@@ -13,14 +13,14 @@ from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.experiments import pan_to_specific, transfers
 from gexlib.experiments.transfers import Transfer, TransferParameters, arm_cells, check_transfer, main_lines
+from gexlib.gram import pool_of
 from gexlib.results import Cell
 from gexlib.tasks import Problem
+from gexlib.transfer import new_network
 
 COMMON = {"cohort": "any", "target": "HNSC", "fold": 0, "seed": 0}
-LEARNERS = {
-    "genes": [10], "inner_folds": 2, "trees": 5, "network": {"hidden": [6]},
-    "training": {"epochs": 2, "fixed_epochs": 2},
-}  # fmt: skip
+NETWORKS = {"network": {"hidden": [6]}, "training": {"epochs": 2, "fixed_epochs": 2}}
+LEARNERS = {"genes": [10], "inner_folds": 2, "trees": 5, **NETWORKS}
 
 
 def listed(sizes=(8, 16), sources=(None,), **parameters) -> list[dict]:
@@ -198,21 +198,71 @@ def test_each_platform_is_on_its_own_scale_where_domains_are_pooled(transfer, mo
     assert given["X"] == pytest.approx(X[[*SOURCE, *chosen.rows]]) and given["test"] == pytest.approx(X[TEST])
 
 
-def test_networks_of_two_domains_are_each_given_their_own_scale(transfer, monkeypatch):
+def profiles(model, samples):
+    """Samples as a network takes them, as profiles: those of a pool's rows where it is inside one."""
+    return samples if samples.ndim == 2 else pool_of(model).X.numpy()[samples]
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_networks_of_two_domains_are_each_given_their_own_scale(faster, transfer, monkeypatch):
     given, predicted = [], []
-    monkeypatch.setattr(transfers, "train_network", lambda X, *args: (given.append(X), ("network", []))[1])
-    monkeypatch.setattr(transfers, "fine_tune", lambda model, X, *args: (given.append(X), (model, []))[1])
-    monkeypatch.setattr(transfers, "predict_proba", lambda model, X: predicted.append(X))
+    network = new_network(X.shape[1], 2, {"hidden": [6]})
+    monkeypatch.setattr(transfers, "pays", lambda *_: faster)
+    monkeypatch.setattr(transfers, "train_network", lambda X, *args: (given.append(X), (network, []))[1])
+    monkeypatch.setattr(transfers, "fine_tune", lambda m, X, *args: (given.append(profiles(m, X)), (m, []))[1])
+    monkeypatch.setattr(transfers, "predict_proba", lambda m, X: predicted.append(profiles(m, X)))
     monkeypatch.setattr(transfers, "rows_of", lambda *args, **more: [])
     cell = {**COMMON, "arm": "fine_tuned", "n": 8, "frozen": 0, "scaler": "domain", "network": {}, "training": {}}
     transfer.rows(Cell("any", cell, "", 1), "there")
     on_target = StandardScaler().fit(X[TRAIN])
     assert given[0] == pytest.approx(StandardScaler().fit_transform(X[SOURCE]))
-    assert given[1] == pytest.approx(on_target.transform(X[transfer.chosen(8).rows]))
-    assert predicted[0] == pytest.approx(on_target.transform(X[TEST]))
+    assert given[1] == pytest.approx(on_target.transform(X[transfer.chosen(8).rows]), rel=1e-5, abs=1e-5)
+    assert predicted[0] == pytest.approx(on_target.transform(X[TEST]), rel=1e-5, abs=1e-5)
     transfer.rows(Cell("any", {**cell, "frozen": 1}, "", 1), "there")
     transfer.rows(Cell("any", {**cell, "training": {"epochs": 9}}, "", 1), "there")
     assert len(given) == 5  # the source once for both F, again for another way of training
+
+
+def test_rows_are_the_same_inside_a_pool_and_outside(monkeypatch):
+    """Float32 on both ways; the history tells which was taken."""
+    ways = []
+    fine_tune = transfers.fine_tune
+
+    def spied(*args):
+        model, history = fine_tune(*args)
+        ways.append(history[0]["first_layer"])
+        return model, history
+
+    monkeypatch.setattr(transfers, "fine_tune", spied)
+    parameters = pan_to_specific.Parameters(
+        cohort="simulated-tcga:smoke", targets=["BRCA"], n=[8, 16], frozen=[0, 1], folds=2, methods=[], **NETWORKS
+    )
+    cells = [cell for cell in pan_to_specific.cells(parameters) if cell.parameters["fold"] == 0]
+    found = []
+    for faster in (True, False):
+        monkeypatch.setattr(transfers, "pays", lambda *_, faster=faster: faster)
+        monkeypatch.setattr("gexlib.training.pays", lambda *_, faster=faster: faster)
+        rows = [row for _, rows in pan_to_specific.evaluate(cells) for row in rows]
+        found.append(pd.DataFrame(rows).set_index(["arm", "frozen", "n", "metric"])["value"])
+    half = len(ways) // 2
+    assert set(ways[:half]) == {"gram", "plain: the first layer is frozen"} and "gram" not in ways[half:]
+    pd.testing.assert_series_equal(*found, rtol=1e-3, atol=1e-4)
+    assert found[0].xs("log_loss", level="metric").nunique() > 5
+
+
+def test_a_pool_holds_the_samples_that_are_needed_and_grows(transfer, monkeypatch):
+    monkeypatch.setattr(transfers, "pays", lambda *_: True)
+    network = new_network(X.shape[1], 2, {"hidden": [6]})
+    cell = {"arm": "baseline", "scaler": "domain", "network": {}, "training": {}}
+    sizes = []
+    for n in (4, 8, 6, 20):
+        chosen = transfer.chosen(n)
+        model, trained, tested = transfer.samples(cell, network, "there", chosen)
+        scaled = StandardScaler().fit(X[TRAIN])
+        assert profiles(model, trained) == pytest.approx(scaled.transform(X[chosen.rows]), rel=1e-5, abs=1e-5)
+        assert profiles(model, tested) == pytest.approx(scaled.transform(X[TEST]), rel=1e-5, abs=1e-5)
+        sizes.append(len(pool_of(model).X) - len(TEST))
+    assert sizes == [8, 8, 8, 24]  # twice as many as asked for, all there are at most
 
 
 # The lines that figures show

@@ -14,6 +14,7 @@ from gexlib import statistics
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.experiments import unsupervised
+from gexlib.gram import over_genes
 from gexlib.results import COLUMNS, Cell, read_table, table, write_table
 from gexlib.transfer import new_network
 
@@ -190,7 +191,7 @@ def test_fine_tuning_starts_from_the_encoder_under_the_output_layer_of_the_basel
     for s in seen:
         if s.arm != "fine_tuned":
             continue
-        source, model = (s.learner.more[name].state_dict() for name in ("source", "model"))
+        source, model = (over_genes(s.learner.more[name]).state_dict() for name in ("source", "model"))
         fresh = new_network(genes, 2, s.network, s.learner.more["seed"]).state_dict()
         same = [
             call
