@@ -20,6 +20,7 @@ Adam and RMSprop, which divide by each weight's own gradients, nor an L1 penalty
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,7 @@ from gexlib.errors import InputError
 from gexlib.models import MLP
 
 BLOCK = 8192  # genes whose products are formed at a time
+SETTING = "GEXLIB_FIRST_LAYER"  # "plain" keeps all first layers over all genes, to compare
 
 
 class Pool:
@@ -231,7 +233,17 @@ def why_never(model: MLP) -> str | None:
 
 
 def why_not(model: MLP, optimiser: str, l1: float) -> str | None:
-    """Why a network's first layer cannot be trained in sample space with the same result; None: it can."""
+    """Why a network's first layer is not to be trained in sample space; None: it can be, with the same result.
+
+    Raises
+    ------
+    InputError
+        The environment asks for something unknown.
+    """
+    if (asked := os.environ.get(SETTING, "auto")) not in ("auto", "plain"):
+        raise InputError(f"{SETTING}={asked} is not known: use auto or plain.")
+    if asked == "plain":
+        return f"as {SETTING} asks"
     if reason := why_never(model):
         return reason
     if model.frozen or not all(p.requires_grad for p in model.hidden[0].linear.parameters()):
@@ -243,10 +255,9 @@ def why_not(model: MLP, optimiser: str, l1: float) -> str | None:
     return None
 
 
-def pays(n: int, model: MLP, epochs: int) -> bool:
-    """Whether the sample space is faster for n samples, its set-up counted.
+def pays(n: int, genes: int, neurons: int, epochs: int) -> bool:
+    """Whether the sample space is faster for n samples and a first layer of so many neurons, its set-up counted.
 
     Products and projections cost about ``n^2 p + 4 n p h`` operations, an epoch saves about ``4 n h (p - n)``.
     """
-    first = model.hidden[0].linear
-    return n / (4 * first.out_features) + 1 < epochs * (1 - n / first.in_features)
+    return n / (4 * neurons) + 1 < epochs * (1 - n / genes)

@@ -11,6 +11,8 @@ import hashlib
 import html
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Number
 from pathlib import Path
 
@@ -159,9 +161,7 @@ def execute(
         except (ValueError, OSError):
             pass  # unreadable: executed again
     settings = {PROFILE: profile, BUDGET: "0", FROM_RECORD: "1" if from_record else ""}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
+    with environment(settings):
         with atomic_path(target) as temporary:
             try:
                 papermill.execute_notebook(
@@ -187,10 +187,19 @@ def execute(
                 if "injected-parameters" in cell.metadata.get("tags", []):
                     cell.metadata["tags"].append("hide-input")  # folded on the page
             nbformat.write(book, temporary)
+    return True
+
+
+@contextmanager
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """Inside the block these environment variables are set; after it they are as before."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    return True
 
 
 def refresh(chosen: Section) -> None:

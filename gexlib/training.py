@@ -229,8 +229,9 @@ def fit(
     return [{**entry, "first_layer": way} for entry in history]
 
 
-#: Epochs after which early stopping is taken to end, where it is asked whether the sample space pays.
-STOPPED = 10
+def likely_epochs(training: Training, stops: bool) -> int:
+    """Epochs counted on where it is asked whether the sample space pays; early stopping is taken to end after ten."""
+    return min(training.epochs, 10) if stops else training.fixed_epochs
 
 
 def _way(model: MLP, X: np.ndarray, training: Training, first_layer: str, stops: bool) -> str:
@@ -250,7 +251,7 @@ def _way(model: MLP, X: np.ndarray, training: Training, first_layer: str, stops:
             reason = "X holds values that are not finite"
         elif not largest < np.sqrt(torch.finfo(next(model.parameters()).dtype).max / X.shape[1]):
             reason = "products of such large values are beyond the range of numbers"
-        elif not pays(len(X), model, min(training.epochs, STOPPED) if stops else training.fixed_epochs):
+        elif not pays(*X.shape, model.hidden[0].linear.out_features, likely_epochs(training, stops)):
             reason = f"it is not faster for {len(X)} samples of {X.shape[1]} genes"
     return f"plain: {reason}" if reason else "gram"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gexlib import cli, commands, provenance, results
+from gexlib import cli, commands, gram, provenance, results
 from gexlib.errors import InputError
 from gexlib.experiments import section
 from gexlib.experiments.base import check
@@ -324,3 +324,29 @@ def test_rows_go_into_a_folder_that_is_there(project, home):
     with pytest.raises(InputError, match="--out .*there is no folder .*typo; make it first"):
         commands.run(["data"], "mine", [], 1, None, project / "typo" / "rows.csv")
     assert not (project / "typo").exists()
+
+
+def test_what_only_the_sample_space_rounds_otherwise_agrees(project, tmp_path, capsys, monkeypatch):
+    """A network that ends elsewhere in sample space, but as recorded over all genes, is the recorded one."""
+    chosen = section("comparison")
+    deep = {"network": {"hidden": [64]}, "training": {"epochs": 10, "fixed_epochs": 10}, "n": [60]}
+    cells = chosen.module.cells(check(chosen.module.Parameters, {**TINY, **deep}, "comparison"))
+    with monkeypatch.context() as patch:
+        patch.setenv(gram.SETTING, "plain")
+        keep(project, run_cells(chosen, cells, store=results.Store(tmp_path / "store")).rows)
+    assert verify("comparison", "--sample", "9", "--jobs", "1") == 0
+    assert "agrees with the record: 9 cells compared" in capsys.readouterr().out
+    exact = gram.SampleSpace.forward
+
+    def elsewhere(layer, rows):
+        return exact(layer, rows) * 0  # as far away as rounding can carry it
+
+    monkeypatch.setattr(gram.SampleSpace, "forward", elsewhere)
+    assert verify("comparison", "--sample", "9", "--jobs", "1", "--stamp") == 0
+    said = capsys.readouterr().out
+    apart = said.count("agrees with GEXLIB_FIRST_LAYER=plain, so that rounding is the difference: ")
+    assert apart > 0 and f"{apart} of 9 cells compared differ" in said and "differs: " not in said
+    assert len(verifications()) == 1
+    monkeypatch.setenv(gram.SETTING, "plane")
+    assert verify("comparison", "--sample", "9", "--jobs", "1") == 2
+    assert "GEXLIB_FIRST_LAYER=plane is not known: use auto or plain" in capsys.readouterr().err

@@ -175,7 +175,7 @@ def test_where_it_is_not_exact_the_plain_way_is_taken_and_says_why(case):
 )
 def test_it_is_taken_where_it_pays(samples, genes, neurons, epochs, faster):
     with torch.device("meta"):
-        assert pays(samples, MLP(genes, 2, hidden=(neurons,)), epochs) == faster
+        assert pays(samples, genes, neurons, epochs) == faster
 
 
 def test_where_it_does_not_pay_the_plain_way_is_taken_unless_asked():

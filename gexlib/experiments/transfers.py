@@ -192,7 +192,8 @@ class Transfer:
         """
         training, n = Training(**p["training"]), len(chosen.rows)
         shared = p["scaler"] != "subset" and p["arm"] != "zero_shot"
-        if not shared or why_not(start, training.optimiser, training.l1) or not pays(n, start, training.fixed_epochs):
+        exact = shared and not why_not(start, training.optimiser, training.l1)
+        if not exact or not pays(n, self.X.shape[1], start.hidden[0].linear.out_features, training.fixed_epochs):
             scaler = self.scaler(p["scaler"], source, chosen)
             X = scaler.transform(self.X[chosen.rows]) if n else None
             return start, X, scaler.transform(self.X[self.test.rows])
