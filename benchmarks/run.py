@@ -125,7 +125,7 @@ def optimisers(genes: int = 3660, steps: int = 30) -> list[list[str]]:
     """Table of a training step, batch of 32: PyTorch's default update, the one that is used, and memory kept for it."""
     plain = {
         "sgd": lambda p, t: torch.optim.SGD(p, lr=t.learning_rate, momentum=t.momentum),
-        "rmsprop": OPTIMISERS["rmsprop"],
+        "rmsprop": lambda p, t: torch.optim.RMSprop(p, lr=t.learning_rate),
         "adam": lambda p, t: torch.optim.Adam(p, lr=t.learning_rate),
     }
     X, y, alpha = torch.randn(32, genes), torch.arange(32) % 2, torch.ones(2)

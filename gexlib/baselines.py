@@ -143,7 +143,7 @@ def classifier(method: str, tuning: Tuning, class_weight: str | None, seed: int)
             return SVC(kernel="rbf", class_weight=class_weight)
         case "nn_inner":
             training = {**tuning.training, "class_weight": class_weight}
-            return MLPClassifier(**training, device="cpu", random_state=seed)
+            return MLPClassifier(**training, random_state=seed)
     raise InputError(f"method '{method}' is not known: use one of {', '.join(METHODS)}.")
 
 

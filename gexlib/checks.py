@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -18,6 +19,23 @@ _WORDS = {  # of a type: one, several
     dict: ("a block {name: value}", "blocks {name: value}"),
     type(None): ("null", "null"),
 }
+
+
+#: Setting: "1" trains every network step by step as PyTorch's own modules do, to compare; the same up to rounding.
+PLAIN = "GEXLIB_PLAIN"
+
+
+def plain_steps() -> bool:
+    """Whether the environment forgoes the sample space and RMSprop's fused form.
+
+    Raises
+    ------
+    InputError
+        It says something else than 0 or 1.
+    """
+    if (asked := os.environ.get(PLAIN, "") or "0") not in ("0", "1"):
+        raise InputError(f"{PLAIN}={asked} is not known: use 0 or 1.")
+    return asked == "1"
 
 
 def check_types(hints: Mapping[str, Any], values: Mapping[str, Any], what: str) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gexlib import gram, notebook, profiles, provenance, results
+from gexlib import notebook, profiles, provenance, results
+from gexlib.checks import PLAIN
 from gexlib.cli import say
 from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, Section, section
@@ -59,7 +60,7 @@ def run(
             say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")
         runs.append(done)
     if out is not None:
-        rows = pd.concat([r.rows for r in runs], ignore_index=True)
+        rows = pd.concat([r.rows for r in runs if r.done] or [runs[0].rows], ignore_index=True)
         results.write_table(rows, out, _metadata(chosen, profile, values, runs))
         say(f"{len(rows):,} rows in {out}")
     return runs
@@ -146,8 +147,8 @@ def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
 def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> bool:
     """Compute random recorded cells again, in an empty store; True where all agree within tolerance.
 
-    Cells that differ are computed once more without the sample space (`gexlib.gram`): where only its rounding carries
-    a network elsewhere, what was recorded without it comes out again.
+    Cells that differ are computed once more with plain steps (`gexlib.checks.PLAIN`): where only rounding carries a
+    network elsewhere, what was recorded with such steps comes out again.
     """
     record, _ = results.record(chosen.experiment)
     if record.empty:
@@ -167,12 +168,12 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
         both = differences(done.rows, wanted)
         apart, lost = _apart(both), len(wanted) - len(both)
         if again := [cell for cell in cells if cell.key in set(apart["key"])]:
-            with notebook.environment({gram.SETTING: "plain"}):
+            with notebook.environment({PLAIN: "1"}):
                 plain = run_cells(chosen, again, store=results.Store(Path(folder) / "plain"))
             still = set(_apart(differences(plain.rows, wanted))["key"])
             for cell in again:
                 if cell.key not in still:
-                    print(f"agrees with {gram.SETTING}=plain, so that rounding is the difference: {cell.json}")
+                    print(f"agrees with {PLAIN}=1, so that rounding is the difference: {cell.json}")
             apart = apart[apart["key"].isin(still)]
     for row in apart.itertuples():
         print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")

@@ -20,19 +20,22 @@ Adam and RMSprop, which divide by each weight's own gradients, nor an L1 penalty
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from gexlib.checks import PLAIN, plain_steps
 from gexlib.errors import InputError
 from gexlib.models import MLP
 
+if TYPE_CHECKING:
+    from gexlib.training import Training
+
 BLOCK = 8192  # genes whose products are formed at a time
-SETTING = "GEXLIB_FIRST_LAYER"  # "plain" keeps all first layers over all genes, to compare
 
 
 class Pool:
@@ -232,26 +235,20 @@ def why_never(model: MLP) -> str | None:
     return None
 
 
-def why_not(model: MLP, optimiser: str, l1: float) -> str | None:
-    """Why a network's first layer is not to be trained in sample space; None: it can be, with the same result.
-
-    Raises
-    ------
-    InputError
-        The environment asks for something unknown.
-    """
-    if (asked := os.environ.get(SETTING, "auto")) not in ("auto", "plain"):
-        raise InputError(f"{SETTING}={asked} is not known: use auto or plain.")
-    if asked == "plain":
-        return f"as {SETTING} asks"
+def why_not(model: MLP, training: Training) -> str | None:
+    """Why a network's first layer is not to be trained in sample space; None: it can be, with the same result."""
+    if plain_steps():
+        return f"as {PLAIN} asks"
     if reason := why_never(model):
         return reason
     if model.frozen or not all(p.requires_grad for p in model.hidden[0].linear.parameters()):
         return "the first layer is frozen"
-    if optimiser != "sgd":
-        return f"{optimiser} divides by each weight's own gradients"
-    if l1:
+    if training.optimiser != "sgd":
+        return f"{training.optimiser} divides by each weight's own gradients"
+    if training.l1:
         return "an L1 penalty takes each weight's sign"
+    if training.precision != "float32":
+        return f"{training.precision} would round products of samples"
     return None
 
 

@@ -55,7 +55,7 @@ def train_network(
     network: dict | None = None,
     groups: np.ndarray | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> tuple[MLP, list[dict]]:
     """Train a network from scratch: the source model of supervised transfer, and the baseline.
 
@@ -73,7 +73,7 @@ def fine_tune(
     frozen: int = 0,
     groups: np.ndarray | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> tuple[MLP, list[dict]]:
     """Train a copy of `source` on the target's samples with its first `frozen` layers fixed.
 
@@ -165,7 +165,7 @@ def pretrain_denoising(
     denoising: Denoising = Denoising(),
     groups: np.ndarray | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> tuple[MLP, list[dict]]:
     """Pre-train a network's hidden layers on unlabelled samples by denoising autoencoders.
 

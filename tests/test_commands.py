@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from gexlib import cli, commands, gram, provenance, results
+from gexlib.checks import PLAIN
 from gexlib.errors import InputError
 from gexlib.experiments import section
 from gexlib.experiments.base import check
@@ -332,7 +333,7 @@ def test_what_only_the_sample_space_rounds_otherwise_agrees(project, tmp_path, c
     deep = {"network": {"hidden": [64]}, "training": {"epochs": 10, "fixed_epochs": 10}, "n": [60]}
     cells = chosen.module.cells(check(chosen.module.Parameters, {**TINY, **deep}, "comparison"))
     with monkeypatch.context() as patch:
-        patch.setenv(gram.SETTING, "plain")
+        patch.setenv(PLAIN, "1")
         keep(project, run_cells(chosen, cells, store=results.Store(tmp_path / "store")).rows)
     assert verify("comparison", "--sample", "9", "--jobs", "1") == 0
     assert "agrees with the record: 9 cells compared" in capsys.readouterr().out
@@ -344,9 +345,9 @@ def test_what_only_the_sample_space_rounds_otherwise_agrees(project, tmp_path, c
     monkeypatch.setattr(gram.SampleSpace, "forward", elsewhere)
     assert verify("comparison", "--sample", "9", "--jobs", "1", "--stamp") == 0
     said = capsys.readouterr().out
-    apart = said.count("agrees with GEXLIB_FIRST_LAYER=plain, so that rounding is the difference: ")
+    apart = said.count("agrees with GEXLIB_PLAIN=1, so that rounding is the difference: ")
     assert apart > 0 and f"{apart} of 9 cells compared differ" in said and "differs: " not in said
     assert len(verifications()) == 1
-    monkeypatch.setenv(gram.SETTING, "plane")
+    monkeypatch.setenv(PLAIN, "yes")
     assert verify("comparison", "--sample", "9", "--jobs", "1") == 2
-    assert "GEXLIB_FIRST_LAYER=plane is not known: use auto or plain" in capsys.readouterr().err
+    assert "GEXLIB_PLAIN=yes is not known: use 0 or 1" in capsys.readouterr().err

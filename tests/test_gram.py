@@ -334,5 +334,5 @@ def test_a_frozen_trunk_is_computed_once(monkeypatch):
 
 @pytest.mark.parametrize("optimiser, l1, expected", [("sgd", 0.0, None), ("adam", 0.0, "adam"), ("sgd", 0.1, "L1")])
 def test_why_not_speaks_of_the_way_of_training(optimiser, l1, expected):
-    reason = why_not(network(), optimiser, l1)
+    reason = why_not(network(), Training(optimiser=optimiser, l1=l1))
     assert reason is None if expected is None else expected in reason

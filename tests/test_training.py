@@ -19,6 +19,8 @@ from gexlib import training as module
 from gexlib.errors import InputError
 from gexlib.models import MLP
 from gexlib.training import (
+    OPTIMISERS,
+    FusedRMSprop,
     MLPClassifier,
     Training,
     batches,
@@ -27,10 +29,12 @@ from gexlib.training import (
     fit,
     logits,
     predict_proba,
+    resolve_device,
     seeded,
     validation_split,
     weighted_cross_entropy,
 )
+from gexlib.transfer import freeze
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -636,3 +640,75 @@ def test_shuffled_labels_give_chance_and_true_labels_do_not():
     chance = np.mean([accuracy(random.permutation(y), seed) for seed in range(8)])
     assert abs(chance - 0.5) < 4 * np.sqrt(0.25 / 800)
     assert accuracy(y, 0) > 0.85
+
+
+# ------------------------------------------------------------------------------------- optimisers, precision, device
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_fused_rmsprop_takes_the_steps_of_pytorch(scheduled):
+    """With a weight decay in one group and a schedule of the learning rate too."""
+    random = torch.Generator().manual_seed(0)
+    start = [torch.randn(9, 4, generator=random).double(), torch.randn(4, generator=random).double()]
+    X, found = torch.randn(20, 9, generator=random).double(), []
+    for kind in (torch.optim.RMSprop, FusedRMSprop):
+        W, b = (part.clone().requires_grad_() for part in start)
+        optimiser = kind([{"params": [W], "weight_decay": 0.01}, {"params": [b]}], lr=0.01)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.99 if scheduled else 1.0)
+        for _ in range(200):
+            optimiser.zero_grad()
+            ((X @ W + b).tanh() ** 2).sum().backward()
+            optimiser.step()
+            schedule.step()
+        found.append(torch.cat([W, b[None]]).detach())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-10)
+    assert (found[0] - torch.cat([start[0], start[1][None]])).abs().max() > 0.1
+
+
+def test_plain_steps_take_pytorchs_own_rmsprop(monkeypatch):
+    weights = [torch.zeros(2, requires_grad=True)]
+    assert type(OPTIMISERS["rmsprop"](weights, Training())) is FusedRMSprop
+    monkeypatch.setenv("GEXLIB_PLAIN", "1")
+    assert type(OPTIMISERS["rmsprop"](weights, Training())) is torch.optim.RMSprop
+
+
+def test_bf16_rounds_products_and_nothing_else():
+    X, y = data(120, seed=2)
+    losses = {}
+    for precision in ("float32", "bf16"):
+        model = network(6, 2, hidden=(16, 8)).float()
+        history = fit(model, X, y, Training(optimiser="adam", epochs=30, precision=precision), seed=1)
+        losses[precision] = np.array([entry["validation_loss"] for entry in history[:5]])
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        assert (predict_proba(model, X).argmax(axis=1) == y).mean() > 0.8
+    apart = np.abs(losses["bf16"] - losses["float32"])
+    assert 0 < apart.max() < 0.02
+
+
+def test_the_device_is_the_one_asked_for(monkeypatch):
+    gpu = torch.cuda.is_available()
+    assert resolve_device().type == resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if gpu else "cpu")
+    monkeypatch.setenv("GEXLIB_DEVICE", "auto")
+    assert resolve_device() == resolve_device("auto") and resolve_device("cpu").type == "cpu"
+    monkeypatch.setenv("GEXLIB_DEVICE", "tpu")
+    with pytest.raises(InputError, match="device 'tpu' is not known: use cpu, cuda or auto .GEXLIB_DEVICE sets it."):
+        resolve_device()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="torch finds no GPU here; use cpu or auto"):
+        resolve_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: torch finds none here")
+@pytest.mark.parametrize("first_layer", ["plain", "gram"])
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_a_gpu_trains_the_same_network(first_layer, frozen):
+    X, y = data(120, seed=2)
+    found = []
+    for device in ("cpu", "cuda"):
+        model, training = freeze(network(6, 2, hidden=(16, 8, 4), batch_norm=True), frozen), Training(epochs=10)
+        way = first_layer if not frozen else "auto"
+        history = fit(model, X, y, training, seed=1, device=device, first_layer=way)
+        found.append((np.array([entry["loss"] for entry in history]), predict_proba(model, X)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8)

@@ -24,7 +24,7 @@ from gexlib.gram import Pool, pays, why_not
 from gexlib.models import MLP
 from gexlib.results import Cell, canonical
 from gexlib.tasks import Problem, subset
-from gexlib.training import Training, predict_proba
+from gexlib.training import Training, predict_proba, resolve_device
 from gexlib.transfer import fine_tune, new_network, train_network
 
 NETWORK = "nn_default"
@@ -192,7 +192,7 @@ class Transfer:
         """
         training, n = Training(**p["training"]), len(chosen.rows)
         shared = p["scaler"] != "subset" and p["arm"] != "zero_shot"
-        exact = shared and not why_not(start, training.optimiser, training.l1)
+        exact = shared and not why_not(start, training)
         if not exact or not pays(n, self.X.shape[1], start.hidden[0].linear.out_features, training.fixed_epochs):
             scaler = self.scaler(p["scaler"], source, chosen)
             X = scaler.transform(self.X[chosen.rows]) if n else None
@@ -201,7 +201,7 @@ class Transfer:
         if kind not in self._pools or not np.isin(chosen.rows, self._pools[kind][0]).all():
             rows = np.concatenate([self.chosen(min(2 * n, len(self.train.rows))).rows, self.test.rows])
             scaled = self.scaler(p["scaler"], source, chosen).transform(self.X[rows])
-            self._pools[kind] = rows, Pool(scaled, next(start.parameters()).dtype), {}
+            self._pools[kind] = rows, Pool(scaled, next(start.parameters()).dtype, resolve_device()), {}
         rows, pool, inside = self._pools[kind]
         if id(start) not in inside:
             inside[id(start)] = start, pool.enter(start)
