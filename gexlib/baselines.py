@@ -15,12 +15,13 @@ from math import prod
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold
+from sklearn.model_selection import ParameterGrid
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,8 +30,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from xgboost import XGBClassifier
 
 from gexlib.errors import InputError
+from gexlib.rehearsal import only_noted
 from gexlib.search import Space, draw
 from gexlib.search import settings as settings_of
+from gexlib.splits import PatientKFold
 from gexlib.tasks import seed_of
 from gexlib.training import MLPClassifier
 
@@ -190,7 +193,7 @@ def inner_folds(y: np.ndarray, groups: np.ndarray, at_most: int) -> int:
 def inner_splits(y: np.ndarray, groups: np.ndarray, at_most: int, seed: int) -> list:
     """Split into inner folds: (train, test) pairs, as many as possible with every class in each train."""
     for n_folds in range(inner_folds(y, groups, at_most), 1, -1):
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        splitter = PatientKFold(n_folds, shuffle=True, random_state=seed)
         splits = list(splitter.split(y, y, groups))
         if all(len(np.unique(y[train])) == len(np.unique(y)) for train, _ in splits):
             return splits
@@ -237,6 +240,10 @@ def tune(
     if method == NETWORK:
         of_samples = {"groups": groups}  # early stopping, too, keeps patients on one side
     tried, fallback = candidates(method, X.shape[1], tuning, seed)
+    possible = inner_folds(y, groups, tuning.inner_folds)
+    work = {"method": method, "n": len(y), "folds": possible, "tried": tried, "tuning": tuning}
+    if method != NETWORK and only_noted("tuning", n_classes=len(np.unique(y)), **work):
+        return Tuned(Pipeline([("classify", DummyClassifier())]).fit(X, y), {}, possible, 0.0)
     splits = inner_splits(y, groups, tuning.inner_folds, seed)
     metric = accuracy_score if weight is None else balanced_accuracy_score
 

@@ -193,6 +193,24 @@ def run(
         commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, executed)
 
 
+@app.command(epilog="Example: gexlib plan --profile paper --cores 64, or gexlib plan pan-to-specific -p n=[25]")
+def plan(
+    sections: Annotated[list[str] | None, typer.Argument(metavar="[SECTION]...", help="Default: all.")] = None,
+    profile: Profile = "paper",
+    change: Changes = (),
+    cores: Annotated[int, typer.Option(min=1, help="Workers of one thread to plan for; default: all cores.")] = CORES,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs like the one here, to train networks on.")] = 0,
+) -> None:
+    """Say what a profile would cost: cells, networks, hours, memory and disk of every section.
+
+    Costs of a training step and of fits are measured here, in under a minute; the work is found by running a sample
+    of the cells without learning anything. Cohorts of the profile are simulated with few genes, or must be there.
+    """
+    from gexlib import commands
+
+    commands.plan(sections or list(SECTIONS), profile, list(change), cores, gpus)
+
+
 @app.command(epilog="Example: gexlib verify comparison --sample 20")
 def verify(
     name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],

@@ -21,6 +21,7 @@ from gexlib.experiments import SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
 from gexlib.runner import Run, run_cells, run_section
+from gexlib.training import resolve_device
 
 
 def run(
@@ -186,6 +187,30 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
         note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
         results.add_verification({**note, "cells": len(cells), "date": provenance.now()})
     return apart.empty and not lost
+
+
+def plan(names: list[str], profile: str, changes: list[str], cores: int, gpus: int) -> None:
+    """Print the plan of some sections as a table, and what it rests on."""
+    from gexlib import plan
+
+    device = resolve_device("cuda" if gpus else "cpu").type
+    chosen = [section(name) for name in names]
+    values = [profiles.parameters(each, profile, profiles.overrides(changes)) for each in chosen]
+    say(f"plan: measuring steps and fits on {'a GPU' if gpus else 'one thread'} ...")
+    prices, lines = plan.measure(device), []
+    for each, parameters in zip(chosen, values, strict=True):
+        say(f"plan: {each.name} ...")
+        lines.append(plan.line(each, parameters, prices))
+    table = plan.table(lines, cores, gpus)
+    shown = dict.fromkeys(plan.COUNTS, "{:,}".format)
+    print(table.to_string(index=False, float_format="{:,.2f}".format, formatters=shown))
+    days = table["days"].iloc[-1]
+    duration = f"{days:,.1f} days" if days >= 2 else f"{24 * days:,.1f} hours"
+    where = f"{cores} cores" + (f", networks on {gpus} GPUs" if gpus else "")
+    print(f"\nProfile {profile} on {where}: about {duration}, every worker busy all the time.")
+    on_gpu = ", network hours of one GPU" if gpus else ""
+    print(f"Hours are those of one thread{on_gpu}, from steps and fits measured now.")
+    print("Training that stops early is taken to stop as it did in the record.")
 
 
 def book(profile: str, jobs: int, out: Path | None) -> Path:

@@ -20,6 +20,7 @@ OUTSIDE = (
     "errors.py",
     "files.py",
     "provenance.py",
+    "rehearsal.py",
     "results.py",
     "runner.py",
     "statistics.py",

@@ -12,9 +12,9 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from gexlib.errors import InputError
+from gexlib.splits import PatientKFold
 
 MICROARRAY_TISSUES = (
     "blood", "bone_marrow", "brain", "breast", "colon", "kidney", "liver", "lung", "ovary", "prostate", "skin",
@@ -176,7 +176,7 @@ def folds(problem: Problem, n_folds: int, seed: int, used: int | None = None) ->
             f"task {problem.task}: {n_folds} folds need as many {what} in each class, the smallest class has "
             f"{in_class}; use fewer folds."
         )
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    splitter = PatientKFold(n_folds, shuffle=True, random_state=seed)
     pairs = list(splitter.split(problem.y, problem.y, problem.groups))[:used]
     for train, test in pairs:
         if len(np.unique(problem.y[train])) < len(problem.classes) or len(np.unique(problem.y[test])) < 2:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -26,6 +25,8 @@ from gexlib.checks import plain_steps
 from gexlib.errors import InputError
 from gexlib.gram import pays, pool_of, sample_space, why_not
 from gexlib.models import MLP
+from gexlib.rehearsal import only_noted
+from gexlib.splits import PatientKFold
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def validation_split(y: np.ndarray, groups: np.ndarray | None, share: float, see
         return None
     folds = min(max(2, round(1 / share)), len(np.unique(groups)))
     for offset in range(5):
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + offset) % 2**32)
+        splitter = PatientKFold(folds, shuffle=True, random_state=(seed + offset) % 2**32)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # looked at below
             splits = list(splitter.split(y, y, groups))
@@ -258,6 +259,10 @@ def fit(
     """
     X = samples_of(model, X)
     rows, held_out = validation_split(y, groups, training.validation, seed) or (np.arange(len(y)), None)
+    widths = [*(layer.linear.out_features for layer in model.hidden), model.output.out_features]
+    held = 0 if held_out is None else len(held_out)
+    if only_noted("network", n=len(rows), held_out=held, widths=widths, frozen=model.frozen, training=training):
+        return [{"epoch": 1, "loss": float("nan"), "first_layer": "rehearsed"}]
     pool = pool_of(model)
     place = pool.device if pool else resolve_device(device)
     model.to(place)

@@ -16,6 +16,7 @@ import torch
 from gexlib.checks import check_types
 from gexlib.errors import InputError
 from gexlib.models import MLP, DenoisingAutoencoder, Layer
+from gexlib.rehearsal import only_noted
 from gexlib.training import OPTIMISERS, Training, batches, fit, resolve_device, seeded, validation_split
 
 
@@ -204,8 +205,11 @@ def pretrain_denoising(
             f"the unlabelled samples have {X.shape[1]} genes, the network {model.hidden[0].linear.in_features}: "
             "both need the same genes in the same order."
         )
-    model = copy.deepcopy(model).to(resolve_device(device))
     split = validation_split(np.zeros(len(X), int), groups, denoising.validation, seed)
+    widths = [layer.linear.out_features for layer in model.hidden]
+    if only_noted("autoencoder", n=len(X if split is None else split[0]), widths=widths, training=denoising):
+        return copy.deepcopy(model), [{"layer": 0, "epoch": 0, "loss": float("nan"), "best": True}]
+    model = copy.deepcopy(model).to(resolve_device(device))
     weight = model.hidden[0].linear.weight
     inputs = [torch.as_tensor(np.ascontiguousarray(X[rows])).to(weight) for rows in split or [slice(None)]]
     whole = denoising.scheme == "whole"

@@ -292,7 +292,7 @@ def test_fewer_inner_folds_where_a_class_would_be_missing_in_training(point, mon
 
     y = np.repeat([0, 1], [30, 5])
     assert len(inner_splits(y, np.arange(35), 3, 0)) == 3
-    monkeypatch.setattr(baselines, "StratifiedGroupKFold", Lopsided)
+    monkeypatch.setattr(baselines, "PatientKFold", Lopsided)
     assert len(inner_splits(y, np.arange(35), 3, 0)) == 2
     X = np.random.default_rng(0).normal(size=(35, 8))
     assert tune("xgboost", X, y, tuning=Tuning(genes=(4,), inner_folds=3, rounds=3)).inner_folds == 2

@@ -111,7 +111,7 @@ def test_wrong_names_and_types_are_refused(changes, message):
 
 
 def test_unknown_profiles_and_broken_files_are_named(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="profile 'nope' is not known: use one of demo, record, smoke"):
+    with pytest.raises(InputError, match="profile 'nope' is not known: use one of demo, paper, record, smoke"):
         profiles.load("nope")
     (tmp_path / "profiles").mkdir()
     monkeypatch.setattr(profiles, "project_root", lambda: tmp_path)

@@ -290,7 +290,7 @@ def test_a_fold_that_lacks_a_class_is_a_sentence(test, monkeypatch):
             yield np.setdiff1d(np.arange(5), test), np.array(test)
 
     case = Problem("tcga/pan", np.arange(5), np.array([0, 0, 0, 1, 1]), ("normal", "cancer"), np.arange(5), "study")
-    monkeypatch.setattr(tasks, "StratifiedGroupKFold", Splitter)
+    monkeypatch.setattr(tasks, "PatientKFold", Splitter)
     with pytest.raises(InputError, match="task tcga/pan, split 'study': a fold lacks a class; use fewer folds"):
         folds(case, 2, 0)
 

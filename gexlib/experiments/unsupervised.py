@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from gexlib import statistics
@@ -27,6 +26,7 @@ from gexlib.experiments.base import TUNED, Learners, as_list, cell_problem, chec
 from gexlib.experiments.transfers import Transfer
 from gexlib.models import MLP
 from gexlib.results import Cell, canonical
+from gexlib.splits import PatientKFold
 from gexlib.tasks import platform, seed_of, targets
 from gexlib.transfer import LOSSES, SCHEMES, Denoising, new_network, pretrain_denoising
 
@@ -130,7 +130,7 @@ def split_whole(
         kind[np.searchsorted(whole.rows, own.rows)] = 1 + 2 * number + own.y
     if n_folds > np.bincount(kind).max():
         raise InputError(f"folds={n_folds}: no class of a target of {cohort} has as many samples; use fewer folds.")
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed_of(seed, "whole", repeat))
+    splitter = PatientKFold(n_folds, shuffle=True, random_state=seed_of(seed, "whole", repeat))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # `cells` looks at the targets
         pairs = list(splitter.split(kind, kind, whole.groups))
