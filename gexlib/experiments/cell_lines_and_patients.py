@@ -270,7 +270,7 @@ class Direction(Transfer):
         at_home = Transfer(
             self.X, self.sources, self.sources[source], self.home, self.pan, self.source_seed, self.target_seed
         )
-        at_home._networks = self._networks
+        at_home._networks, at_home._scalers = self._networks, self._scalers
         return at_home.rows(replace(cell, parameters={**p, "arm": "zero_shot"}), source, arm=OWN, **axes)
 
 

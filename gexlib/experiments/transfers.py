@@ -142,6 +142,7 @@ class Transfer:
         self.X, self.sources, self.train, self.test, self.pan = X, sources, train, test, pan
         self.source_seed, self.target_seed = source_seed, target_seed
         self._networks: dict[str, MLP] = {}
+        self._scalers: dict[bytes, StandardScaler] = {}  # by the rows that they were fitted on
         # a scaler's rows, their pool, the networks inside, each with the one outside: while it lives its id is its own
         self._pools: dict[tuple, tuple[np.ndarray, Pool, dict[int, tuple[MLP, MLP]]]] = {}
 
@@ -158,7 +159,9 @@ class Transfer:
             "domain": self.train.rows,
             "all": np.concatenate([fitted_on, self.train.rows, self.test.rows]),
         }[kind]
-        return StandardScaler().fit(self.X[rows])
+        if (key := rows.tobytes()) not in self._scalers:
+            self._scalers[key] = StandardScaler().fit(self.X[rows])
+        return self._scalers[key]
 
     def source_model(self, p: dict, source: str) -> MLP:
         """Train a source's network, once for every scaler that changes its input and every way of training."""
