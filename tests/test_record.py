@@ -151,6 +151,40 @@ def test_the_simulated_gain_follows_sharing_and_shift(simulated):
 
 
 @pytest.fixture(scope="module")
+def wide():
+    return notebook.recorded("cell-lines-and-patients", [FULL]).rows
+
+
+def test_at_full_width_the_gain_reaches_to_a_thousand_samples(wide):
+    table = gains_between_origins(wide)
+    assert wide["key"].nunique() == 1000 and set(wide["repeat"]) == set(range(10))
+    for target in ("cell_line", "patient"):
+        gain = table.loc[(target, 0)]
+        assert (gain.loc[:1000, "difference"] > 0.01).all() and (gain.loc[:1000, "p_bh"] < 0.05).all()
+        assert (gain.loc[2000:, "difference"].round(2) <= 0.01).all() and (gain.loc[2000:, "p_bh"] > 0.05).all()
+
+
+def test_at_full_width_one_frozen_layer_gains_more_and_four_lose_with_many_samples(wide):
+    table = gains_between_origins(wide)
+    gain = table["difference"].unstack("frozen")
+    few = gain[gain.index.get_level_values("n") <= 1000]
+    assert (few[1] >= few[0]).all()
+    four = table.loc[("patient", 4)].loc[2000:]
+    assert (four["difference"] < -0.02).all() and (four["p_bh"] < 0.05).all()
+
+
+def test_at_full_width_the_network_of_patients_does_for_cell_lines_and_not_the_other_way(wide):
+    table = origins.table5(wide).set_index(["source", "target"])
+    own, other = table.loc[("cell_line", "cell_line")], table.loc[("patient", "cell_line")]
+    assert abs(own["accuracy"] - other["accuracy"]) < 0.01
+    missed = table.loc[("cell_line", "patient")]
+    assert missed["roc_auc"] > 0.9 and missed["balanced_accuracy"] < 0.7
+    lines = origins.summarise(origins.main_lines(wide))
+    baseline = lines[lines["arm"] == "baseline"].pivot(index="target", columns="n", values="mean")
+    assert (baseline[50] < baseline[25]).all()
+
+
+@pytest.fixture(scope="module")
 def methods():
     rows = notebook.recorded("comparison", [RNA]).rows
     return rows[~rows["method"].isin(["majority", "nn_paper", "nn_inner"])]
