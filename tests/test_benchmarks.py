@@ -3,7 +3,9 @@
 import importlib.util
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -13,6 +15,11 @@ def load(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def cells_of(table: str) -> list[dict[str, str]]:
+    head, _, *lines = ([word.strip() for word in line.strip("|").split("|")] for line in table.splitlines())
+    return [dict(zip(head, line, strict=True)) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +44,38 @@ def test_optimisers_and_overhead_are_tables(bench, monkeypatch):
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_the_loops_beside_the_sample_space_train_the_same_network(frozen):
     training = load("training")
-    lines = training.table(genes=300, cells=[(60, 4, frozen)], rounds=1).splitlines()
-    measured = dict(zip(training.HEAD, (word.strip() for word in lines[-1].strip("|").split("|")), strict=True))
+    (measured,) = cells_of(training.table(genes=300, cells=[(60, 4, frozen)], rounds=1))
     assert measured["same predictions, %"] == "100.0" and measured["F"] == str(frozen)
     assert len(set(measured["accuracy, %, strong / ours"].split(" / "))) == 1
+
+
+def test_bf16_is_set_beside_float32():
+    lines = cells_of(load("training").precision(genes=300, n=60, epochs=1, rounds=1))
+    assert [line["optimiser"] for line in lines] == ["sgd", "rmsprop", "adam"]
+    assert all(float(line["same predictions, %"]) > 90 for line in lines)
+
+
+def test_the_growth_of_cost_is_measured_both_ways_and_drawn():
+    growth = load("growth")
+    rows = [growth.train(n, 2000, way) | {"gibibytes": growth.peak()} for n in (10, 40) for way in growth.WAYS]
+    assert all(row["epochs_timed"] == growth.EPOCHS and row["seconds"] > 0 for row in rows)
+    assert 0.1 < rows[0]["gibibytes"] < 8
+    panels = growth.figure(pd.DataFrame(rows)).axes
+    assert [axis.get_title(loc="left") for axis in panels] == [
+        "Time, over all genes", "Time, in sample space", "Memory, over all genes", "Memory, in sample space"
+    ]  # fmt: skip
+    assert list(panels[1].lines[0].get_ydata()) == [rows[1]["seconds"], rows[3]["seconds"]]
+
+
+def test_stacked_networks_have_the_loss_of_each():
+    stacking = load("stacking")
+    weights, biases = stacking.parameters((7, 5, 2), stacked=True)
+    x, y = torch.randn(stacking.NETWORKS, stacking.BATCH, 7), torch.arange(stacking.BATCH) % 2
+    together = stacking.loss(weights, biases, x, y.expand(stacking.NETWORKS, -1))
+    one_by_one = sum(
+        stacking.loss([w[i] for w in weights], [b[i, 0] for b in biases], x[i], y) for i in range(stacking.NETWORKS)
+    )
+    torch.testing.assert_close(together, one_by_one)
 
 
 def test_shared_folds_find_the_scores_of_pipelines():
