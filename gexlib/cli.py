@@ -27,7 +27,9 @@ cohort_app = typer.Typer(help="List, describe, import and calibrate cohorts.", n
 app.add_typer(cohort_app, name="cohort")
 
 CORES = provenance.host()["cores"]
-Profile = Annotated[str, typer.Option(help="Set of parameters: smoke, demo, record or a file you added to profiles/.")]
+Profile = Annotated[
+    str, typer.Option(help="Set of parameters: smoke, demo, record, paper or a file you added to profiles/.")
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes of one thread each; default: all cores.")]
 Changes = Annotated[
     list[str],
