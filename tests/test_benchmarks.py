@@ -60,6 +60,9 @@ def test_the_growth_of_cost_is_measured_both_ways_and_drawn():
     rows = [growth.train(n, 2000, way) | {"gibibytes": growth.peak()} for n in (10, 40) for way in growth.WAYS]
     assert all(row["epochs_timed"] == growth.EPOCHS and row["seconds"] > 0 for row in rows)
     assert 0.1 < rows[0]["gibibytes"] < 8
+    table = growth.beside(pd.DataFrame(rows))
+    assert list(table["samples"]) == [10, 40] and (table["date"] > "2026").all()
+    assert list(table["in sample space, s"]) == [rows[1]["seconds"], rows[3]["seconds"]]
     panels = growth.figure(pd.DataFrame(rows)).axes
     assert [axis.get_title(loc="left") for axis in panels] == [
         "Time, over all genes", "Time, in sample space", "Memory, over all genes", "Memory, in sample space"
