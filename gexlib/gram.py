@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gexlib.training import Training
 
 BLOCK = 8192  # genes whose products are formed at a time
+STRIP = 1024  # samples whose products with those before them are formed at a time
 
 
 class Pool:
@@ -65,9 +66,7 @@ class Pool:
         new = rows[self.column[rows] < 0].unique()
         if len(new):
             self.column[new] = self._products.shape[1] + torch.arange(len(new))
-            self._products = torch.cat(
-                [self._products, gram(self.X, self.X[new], self.device).to(self._products)], dim=1
-            )
+            self._products = torch.cat([self._products, products(self.X, new, self.device).to(self._products)], dim=1)
         return self._products[:, self.column[rows].to(self.device)]
 
     def enter(self, model: MLP) -> MLP:
@@ -97,6 +96,25 @@ def gram(X: torch.Tensor, Y: torch.Tensor, device: str | torch.device = "cpu") -
     total = torch.zeros((len(X), len(Y)), dtype=torch.float64, device=device)
     for x, y in zip(X.split(BLOCK, dim=1), Y.split(BLOCK, dim=1), strict=True):
         total += x.to(device) @ y.to(device).T
+    return total
+
+
+def products(X: torch.Tensor, rows: torch.Tensor, device: str | torch.device = "cpu") -> torch.Tensor:
+    """Scalar products of all samples with some, as `gram` (X, X[rows]); of pairs among many of the latter each once."""
+    if 2 * len(rows) < len(X):
+        return gram(X, X[rows], device)
+    others = torch.full((len(X),), True).index_fill_(0, rows, False).nonzero()[:, 0]
+    own, beside = (torch.zeros((n, len(rows)), dtype=torch.float64, device=device) for n in (len(rows), len(others)))
+    strips = [slice(low, min(low + STRIP, len(rows))) for low in range(0, len(rows), STRIP)]
+    for block in X.split(BLOCK, dim=1):
+        y = block[rows].to(device)
+        for strip in strips:
+            own[strip, : strip.stop] += y[strip] @ y[: strip.stop].T
+        beside += block[others].to(device) @ y.T
+    for strip in strips:
+        own[: strip.start, strip] = own[strip, : strip.start].T
+    total = own.new_empty((len(X), len(rows)))
+    total[rows], total[others] = own, beside
     return total
 
 

@@ -27,6 +27,15 @@ def data(seed=0):
     return X, (X[:, 0] + 0.5 * X[:, 1] + 0.3 * random.normal(size=len(X)) > 0).astype(int)
 
 
+@pytest.mark.parametrize("n_rows", [5, 30, 49])
+def test_products_are_those_of_every_pair(n_rows, monkeypatch):
+    monkeypatch.setattr(gram_module, "STRIP", 8)
+    monkeypatch.setattr(gram_module, "BLOCK", 50)
+    X = torch.from_numpy(data()[0])
+    rows = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:n_rows]
+    close(gram_module.products(X, rows), X @ X[rows].T)
+
+
 def network(seed=1, **options):
     with seeded(seed):
         return MLP(GENES, 2, **{"hidden": (12, 8, 6, 5), **options}).double()
