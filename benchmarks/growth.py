@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import NullFormatter
 from threadpoolctl import threadpool_limits
 
 from gexlib import provenance
@@ -74,8 +75,10 @@ def figure(table: pd.DataFrame):
         for genes, part in panel.groupby("genes"):
             marker, colour = LOOKS[genes]
             axis.plot(part["samples"], part[column], color=colour, marker=marker, label=f"{genes:,} genes")
-        axis.set_yscale("log")
-        axis.set_ylim(table[column].min() * 0.7, table[column].max() * 1.4)
+        if k < 2:
+            axis.set_yscale("log")
+            axis.yaxis.set(major_formatter="{x:g}", minor_formatter=NullFormatter())
+        axis.set_ylim(table[column].min() * 0.7 if k < 2 else 0, table[column].max() * (1.4 if k < 2 else 1.1))
         axis.set_ylabel(label if k % 2 == 0 else "")
         look.size_axis(axis, panel["samples"])
     return look.legend(drawn)

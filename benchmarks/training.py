@@ -4,14 +4,16 @@ Run ``python benchmarks/training.py`` (part of ``make bench``; ``--full`` for th
 cell is what a transfer section runs: fine-tune a source network on n samples, look at the validation loss every epoch,
 keep the best weights, predict the test samples. Two loops stand beside it: one over indexed batches as it is commonly
 written, and the strongest that we could write by hand (fused optimiser, validation samples as a tensor of their own,
-frozen layers without a gradient, freed memory kept for the next tensor). Rounds are interleaved and the best of them
-counts. Ours comes twice: with the scalar products of a pool that all cells of a fold share, formed before and timed
-apart, and with products of the cell's own, all set-up counted, as where the scaler is fitted on each subset.
+frozen layers without a gradient, freed memory kept for the next tensor, no denormal numbers). Rounds are interleaved
+and the best of them counts. Ours comes twice: with the scalar products of a pool that all cells of a fold share, formed
+before and timed apart, and with products of the cell's own, all set-up counted, as where the scaler is fitted on each
+subset.
 """
 
 import argparse
 import copy
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -22,7 +24,16 @@ from gexlib import provenance
 from gexlib.gram import Pool, pool_of
 from gexlib.models import MLP
 from gexlib.runner import keep_memory
-from gexlib.training import Training, batches, class_weights, fit, predict_proba, seeded, validation_split
+from gexlib.training import (
+    Training,
+    batches,
+    class_weights,
+    fit,
+    predict_proba,
+    seeded,
+    validation_split,
+    without_denormals,
+)
 from gexlib.training import weighted_cross_entropy as loss_of
 from gexlib.transfer import fine_tune, freeze, new_network
 
@@ -44,14 +55,14 @@ def data(n: int, genes: int) -> tuple[np.ndarray, np.ndarray]:
 def loop(source: MLP, X: np.ndarray, y: np.ndarray, n: int, epochs: int, frozen: int, strong: bool) -> np.ndarray:
     """Fine-tune by hand and return the test samples' predicted classes."""
     model = freeze(copy.deepcopy(source), frozen)
-    train, held = validation_split(y[:n], None, 0.2, 0)
+    train, held = validation_split(y[:n], None, 0.2, 0) or (np.arange(n), None)
     inputs, labels = torch.from_numpy(X[:n]), torch.from_numpy(y[:n])
     alpha = class_weights(y[train], 2).float()
     moving = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(moving if strong else model.parameters(), lr=0.01, momentum=0.9, fused=strong or None)
-    validation = (inputs[held], labels[held]) if strong else None
+    validation = (inputs[held], labels[held]) if strong and held is not None else None
     best = float("inf"), None
-    with seeded(0):
+    with seeded(0), without_denormals() if strong else nullcontext():
         for _ in range(epochs):
             model.train()
             for batch in batches(len(train), 32):
@@ -59,13 +70,16 @@ def loop(source: MLP, X: np.ndarray, y: np.ndarray, n: int, epochs: int, frozen:
                 optimiser.zero_grad()
                 loss_of(model(inputs[rows]), labels[rows], alpha).backward()
                 optimiser.step()
+            if held is None:
+                continue
             model.eval()
             with torch.no_grad():
                 x, t = validation or (inputs[held], labels[held])
                 current = loss_of(model(x), t, alpha).item()
             if current < best[0]:
                 best = current, copy.deepcopy(model.state_dict())
-    model.load_state_dict(best[1])
+    if best[1]:
+        model.load_state_dict(best[1])
     return predict_proba(model, X[n:]).argmax(axis=1)
 
 
@@ -78,7 +92,7 @@ def cell(genes: int, n: int, epochs: int, frozen: int, rounds: int) -> list[str]
     if not frozen:
         pool_of(inside).products(torch.arange(n))
     once = time.perf_counter() - begun
-    training = Training(epochs=epochs, patience=epochs)
+    training = Training(epochs=epochs, patience=epochs, fixed_epochs=epochs)
 
     def ours(model: MLP, samples: np.ndarray) -> np.ndarray:
         tuned, _ = fine_tune(model, samples[:n], y[:n], training, frozen)

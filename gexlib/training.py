@@ -133,6 +133,20 @@ def seeded(seed: int):
         yield
 
 
+@contextmanager
+def without_denormals():
+    """Count numbers below 1e-38 as 0 inside the block, on this thread: processors take many times longer over them.
+
+    The momentum of a weight whose gradient stays 0, as it does below a dead neuron, shrinks to such numbers and stays.
+    """
+    kept = bool(torch.full((1,), 1e-40) * 1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(not kept)
+
+
 DEVICE = "GEXLIB_DEVICE"  # setting: where networks are trained if a call does not say
 
 
@@ -331,7 +345,7 @@ def _train(
 
     history: list[dict] = []
     best = (float("inf"), 0, None)  # validation loss, epoch, weights
-    with seeded(seed):
+    with seeded(seed), without_denormals():
         for epoch in range(1, (training.fixed_epochs if held is None else training.epochs) + 1):
             model.train()
             total = 0.0

@@ -17,7 +17,16 @@ from gexlib.checks import check_types
 from gexlib.errors import InputError
 from gexlib.models import MLP, DenoisingAutoencoder, Layer
 from gexlib.rehearsal import only_noted
-from gexlib.training import OPTIMISERS, Training, batches, fit, resolve_device, seeded, validation_split
+from gexlib.training import (
+    OPTIMISERS,
+    Training,
+    batches,
+    fit,
+    resolve_device,
+    seeded,
+    validation_split,
+    without_denormals,
+)
 
 
 def freeze(model: MLP, layers: int) -> MLP:
@@ -214,7 +223,7 @@ def pretrain_denoising(
     inputs = [torch.as_tensor(np.ascontiguousarray(X[rows])).to(weight) for rows in split or [slice(None)]]
     whole = denoising.scheme == "whole"
     history = []
-    with seeded(seed):
+    with seeded(seed), without_denormals():
         for number, layers in enumerate([model.hidden] if whole else [[layer] for layer in model.hidden], 1):
             stage = 0 if whole else number
             history += [{"layer": stage, **entry} for entry in _fit_autoencoder(list(layers), inputs, denoising)]

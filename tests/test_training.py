@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from gexlib.training import (
     seeded,
     validation_split,
     weighted_cross_entropy,
+    without_denormals,
 )
 from gexlib.transfer import freeze
 
@@ -472,6 +474,44 @@ def test_result_does_not_depend_on_the_random_state_of_the_caller():
         np.random.seed(state)
         results.append(fit(network(6, 2, hidden=(5,), dropout=0.2), X, y, Training(epochs=3), seed=1))
     assert results[0] == results[1]
+
+
+def denormals_count() -> bool:
+    return bool(torch.full((1,), 1e-40) * 1)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_denormals_do_not_count_inside_the_block_and_as_before_after_it(counted):
+    assert denormals_count()
+    torch.set_flush_denormal(not counted)
+    try:
+        with pytest.raises(ZeroDivisionError), without_denormals():
+            assert not denormals_count()
+            raise ZeroDivisionError
+        assert denormals_count() is counted
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_networks_are_the_same_without_denormals(monkeypatch):
+    """Momentum that would have come to such numbers is 0, and no weight differs."""
+    made, sgd = [], module.OPTIMISERS["sgd"]
+    monkeypatch.setitem(module.OPTIMISERS, "sgd", lambda *given: made.append(sgd(*given)) or made[-1])
+
+    def trained():
+        with seeded(0):
+            model = MLP(30, 2, (12, 8))
+        X = np.random.default_rng(0).normal(size=(24, 30)).astype(np.float32)
+        training = Training(fixed_epochs=1500, validation=0.0, learning_rate=0.05)
+        fit(model, X, np.arange(24) % 2, training, first_layer="plain")
+        momentum = torch.cat([state["momentum_buffer"].flatten() for state in made[-1].state.values()])
+        return model.state_dict(), int(((momentum != 0) & (momentum.abs() < 1.1e-38)).sum())
+
+    without, none = trained()
+    monkeypatch.setattr(module, "without_denormals", nullcontext)
+    weights, some = trained()
+    assert some > none == 0
+    assert all(torch.equal(without[name], tensor) for name, tensor in weights.items())
 
 
 def test_seeded_restores_the_state_after_an_error():
