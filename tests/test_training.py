@@ -235,7 +235,7 @@ def test_options_of_the_trajectories_do_change_the_weights():
 def test_dropout_and_residual_follow_the_modules(option):
     """The loop calls the network itself, whose layers test_models.py checks."""
     X, y = data(37)
-    training = Training(learning_rate=0.05, batch_size=8, fixed_epochs=6, class_weight="none")
+    training = Training(momentum=0.5, learning_rate=0.1, batch_size=8, fixed_epochs=200, validation=0.0)
     model = network(6, 2, hidden=(8, 8), **{option: 0.3 if option == "dropout" else True})
     other = copy.deepcopy(model)
     optimiser = torch.optim.SGD(other.parameters(), lr=0.05, momentum=0.9)
@@ -500,10 +500,10 @@ def test_networks_are_the_same_without_denormals(monkeypatch):
 
     def trained():
         with seeded(0):
-            model = MLP(30, 2, (12, 8))
-        X = np.random.default_rng(0).normal(size=(24, 30)).astype(np.float32)
-        training = Training(fixed_epochs=1500, validation=0.0, learning_rate=0.05)
-        fit(model, X, np.arange(24) % 2, training, first_layer="plain")
+            model = MLP(120, 2, (12, 8))
+        X, y = np.random.default_rng(0).normal(size=(48, 120)).astype(np.float32), np.arange(48) % 2
+        training = Training(learning_rate=0.2, momentum=0.1, batch_size=8, fixed_epochs=100, validation=0.0)
+        fit(model, X, y, training, first_layer="gram")
         momentum = torch.cat([state["momentum_buffer"].flatten() for state in made[-1].state.values()])
         return model.state_dict(), int(((momentum != 0) & (momentum.abs() < 1.1e-38)).sum())
 
