@@ -219,13 +219,16 @@ def verify(
     sample: Annotated[int, typer.Option(min=1, help="Cells to compute again, drawn at random.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     jobs: Jobs = CORES,
+    cohort: Annotated[
+        list[str] | None, typer.Option(help="Draw cells of this cohort only; may be repeated. Default: all.")
+    ] = None,
     stamp: Annotated[bool, typer.Option(help="Note in results/verified.json that the cells agree.")] = False,
 ) -> None:
     """Compute random cells of the committed record again and compare. Exit code 1 where they differ."""
     from gexlib import commands
 
     with resumable():
-        if not commands.verify(section(name), sample, seed, jobs, stamp):
+        if not commands.verify(section(name), sample, seed, jobs, stamp, cohort or ()):
             raise typer.Exit(1)
 
 

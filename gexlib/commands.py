@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +146,10 @@ def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
     return f"{apart['key'].nunique()} of {cells} cells compared differ from the record beyond tolerance{largest}."
 
 
-def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> bool:
+def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool, cohorts: Sequence[str] = ()) -> bool:
     """Compute random recorded cells again, in an empty store; True where all agree within tolerance.
+
+    `cohorts` are those of which cells are drawn; none names all.
 
     Cells that differ are computed once more with plain steps (`gexlib.checks.PLAIN`): where only rounding carries a
     network elsewhere, what was recorded with such steps comes out again.
@@ -154,6 +157,11 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
     record, _ = results.record(chosen.experiment)
     if record.empty:
         raise InputError(f"{chosen.name}: nothing is recorded in results/, so there is nothing to verify.")
+    if unknown := set(cohorts) - set(record["cohort"]):
+        known = ", ".join(sorted(set(record["cohort"])))
+        raise InputError(f"cohort '{min(unknown)}': {chosen.name} has no record on it; use {known}.")
+    if cohorts:
+        record = record[record["cohort"].isin(cohorts)]
     distinct = record.drop_duplicates("key").sort_values("key")
     drawn = distinct.sample(min(sample, len(distinct)), random_state=seed)
     cells = [results.Cell.from_json(text) for text in drawn["cell"]]
@@ -185,7 +193,8 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool) -> b
         print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
     elif stamp:
         note = {"experiment": chosen.experiment, "fingerprint": provenance.fingerprint(chosen.experiment)}
-        results.add_verification({**note, "cells": len(cells), "date": provenance.now()})
+        some = {"cohorts": sorted(cohorts)} if cohorts else {}
+        results.add_verification({**note, **some, "cells": len(cells), "date": provenance.now()})
     return apart.empty and not lost
 
 

@@ -116,10 +116,17 @@ def standing(rows: pd.DataFrame) -> list[str]:
     current = provenance.fingerprint(experiment)
     if set(rows["fingerprint"]) == {current}:
         return ["as recorded"]
-    stamps = [s for s in results.verifications() if s["experiment"] == experiment and s["fingerprint"] == current]
-    if stamps:
-        return [f"changed since; {stamps[-1]['cells']} random cells computed again on {stamps[-1]['date'][:10]} agree"]
-    return ["changed since and not yet verified"]
+    last = {
+        tuple(stamp.get("cohorts", ())): stamp
+        for stamp in results.verifications()
+        if stamp["experiment"] == experiment and stamp["fingerprint"] == current
+    }
+    return [
+        f"changed since; {stamp['cells']} random cells{' of ' * bool(cohorts)}{', '.join(cohorts)} "
+        f"computed again on {stamp['date'][:10]} agree"
+        for cohorts, stamp in last.items()
+        if not cohorts or set(cohorts) & set(rows["cohort"])
+    ] or ["changed since and not yet verified"]
 
 
 def notebook_path(chosen: Section) -> Path:

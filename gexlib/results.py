@@ -201,7 +201,7 @@ def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, li
 
 
 def verifications() -> list[dict]:
-    """Stamps of `gexlib verify --stamp`, oldest first: experiment, fingerprint, cells, date."""
+    """Stamps of `gexlib verify --stamp`, oldest first: experiment, fingerprint, cells, date; cohorts where not all."""
     path = project_root() / "results" / "verified.json"
     return json.loads(path.read_text()) if path.is_file() else []
 

@@ -159,6 +159,17 @@ def test_a_sound_record_is_verified_and_stamped(done, project, capsys):
     assert sorted(p.name for p in (project / "results").iterdir()) == ["comparison-tiny.parquet", "verified.json"]
 
 
+def test_cells_of_one_cohort_are_verified_and_stamped(done, project, capsys):
+    other = done.rows.assign(cohort="elsewhere", key=done.rows["key"] + "x", value=2.0)
+    keep(project, pd.concat([done.rows, other], ignore_index=True))
+    name = done.rows["cohort"].iloc[0]
+    assert verify("comparison", "--sample", "9", "--jobs", "1", "--cohort", name, "--stamp") == 0
+    assert "agrees with the record: 9 cells compared" in capsys.readouterr().out
+    assert [stamp["cohorts"] for stamp in verifications()] == [[name]]
+    assert verify("comparison", "--cohort", "nowhere") == 2
+    assert f"comparison has no record on it; use elsewhere, {name}." in capsys.readouterr().err
+
+
 def test_the_working_store_is_neither_read_nor_written(done, project, home):
     """Verification computes: rows kept under GEXLIB_HOME would agree with themselves."""
     keep(project, done.rows)

@@ -124,6 +124,23 @@ def test_recorded_rows_come_with_their_counts_and_standing(project):
     assert "code as recorded" in text_of(run._repr_html_()) and "profile record" in text_of(run._repr_html_())
 
 
+def test_a_stamp_stands_for_its_cohorts(project):
+    rows = rows_of().assign(fingerprint="old")
+    keep(project, "one", rows)
+    assert notebook.standing(rows) == ["changed since and not yet verified"]
+    stamp = {
+        "experiment": "comparison",
+        "fingerprint": provenance.fingerprint("comparison"),
+        "date": "2026-11-23T00:00",
+    }
+    for cells, cohorts in ((3, ["tcga-pairs"]), (4, ["tcga-pairs"]), (5, ["elsewhere"])):
+        results.add_verification({**stamp, "cells": cells, "cohorts": cohorts})
+    (text,) = notebook.standing(rows)
+    assert text == "changed since; 4 random cells of tcga-pairs computed again on 2026-11-23 agree"
+    results.add_verification({**stamp, "cells": 6})
+    assert notebook.standing(rows)[1] == "changed since; 6 random cells computed again on 2026-11-23 agree"
+
+
 def test_an_incomplete_record_says_so(project):
     keep(project, "one", rows_of(), cells=5)
     run = notebook.recorded("comparison")
