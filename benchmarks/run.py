@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -147,27 +148,29 @@ def step_seconds(make, genes: int, steps: int, keep: bool) -> float:
     return sum(times[2:]) / steps  # the first steps make the optimiser's state
 
 
-def fused(name: str, genes: int, steps: int) -> tuple[float, float]:
-    """Best seconds of a step with the optimiser that is used: freed memory given back, and kept."""
-    rounds = [[step_seconds(OPTIMISERS[name], genes, steps, keep) for keep in (False, True)] for _ in range(ROUNDS)]
-    return tuple(map(min, zip(*rounds, strict=True)))
-
-
-def with_huge_pages(genes: int, steps: int) -> dict[str, tuple[float, float]]:
-    """`fused` of every optimiser in a process whose torch asks for huge pages, which it must before it is imported."""
-    program = [sys.executable, __file__, "--steps", str(genes), str(steps)]
-    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}
-    return json.loads(subprocess.run(program, check=True, capture_output=True, text=True, env=environment).stdout)
+def best_steps(genes: int, steps: int) -> dict[str, list[float]]:
+    """Best seconds of a step by optimiser: PyTorch's default, the one that is used, and memory kept for it."""
+    ways = {
+        name: [partial(step_seconds, make, genes, steps, False) for make in (plain, OPTIMISERS[name])]
+        + [partial(step_seconds, OPTIMISERS[name], genes, steps, True)]
+        for name, plain in PLAIN.items()
+    }
+    rounds = {name: [[way() for way in found] for _ in range(ROUNDS)] for name, found in ways.items()}
+    return {name: list(map(min, zip(*found, strict=True))) for name, found in rounds.items()}
 
 
 def optimisers(genes: int = 3660, steps: int = 30) -> list[list[str]]:
-    """Table of a training step: PyTorch's default update, the one that is used, memory kept for it, huge pages."""
-    table, huge = [], with_huge_pages(genes, steps)
-    for name, make in PLAIN.items():
-        slow = min(step_seconds(make, genes, steps, False) for _ in range(ROUNDS))
-        found = slow, *fused(name, genes, steps), *huge[name]
-        table.append([name, f"{genes:,}", *(f"{1000 * seconds:.1f} ms" for seconds in found), f"{slow / found[2]:.2f}"])
-    keep_memory()
+    """Table of a training step; huge pages are for processes of their own: torch must know of them when imported."""
+    program, found = [sys.executable, __file__, "--steps", str(genes), str(steps)], []
+    for huge in "01":
+        environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": huge}
+        found.append(json.loads(subprocess.check_output(program, text=True, env=environment)))
+    table = []
+    for name, (default, fused, kept) in found[0].items():
+        _, *in_huge_pages = found[1][name]
+        seconds = default, fused, kept, *in_huge_pages
+        words = (f"{1000 * one:.1f} ms" for one in seconds)
+        table.append([name, f"{genes:,}", *words, f"{default / seconds[-1]:.2f}"])
     return table
 
 
@@ -229,7 +232,7 @@ def report() -> Iterator[str]:
         yield markdown(f"{cohort}: {shape[0]:,} samples, {shape[1]:,} genes", head, units(cohort))
     head = [
         "optimiser", "genes", "default", "fused", "fused, memory kept", "fused, huge pages",
-        "fused, huge pages, memory kept", "default to memory kept",
+        "fused, huge pages, memory kept", "ratio",
     ]  # fmt: skip
     yield markdown("A training step, batch of 32", head, [*optimisers(), *optimisers(54_675, 5)])
     yield markdown("One worker against two", ["cells", "best"], workers(COHORTS[0]))
@@ -247,7 +250,7 @@ def main() -> None:
     out, begun, parts = given.out, time.time(), []
     torch.set_num_threads(1)
     if given.steps:
-        print(json.dumps({name: fused(name, *given.steps) for name in OPTIMISERS}))
+        print(json.dumps(best_steps(*given.steps)))
         return
     with threadpool_limits(1):
         for part in report():
