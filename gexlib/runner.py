@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,9 @@ from gexlib import provenance
 from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, Section
 from gexlib.results import Cell, Store, table
+
+# loky starts a worker anew that has grown, and takes memory that is kept (`keep_memory`) for lost: nothing is
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
 
 
 @dataclass(frozen=True)
