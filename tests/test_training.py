@@ -235,7 +235,7 @@ def test_options_of_the_trajectories_do_change_the_weights():
 def test_dropout_and_residual_follow_the_modules(option):
     """The loop calls the network itself, whose layers test_models.py checks."""
     X, y = data(37)
-    training = Training(momentum=0.5, learning_rate=0.1, batch_size=8, fixed_epochs=200, validation=0.0)
+    training = Training(learning_rate=0.05, batch_size=8, fixed_epochs=6, class_weight="none")
     model = network(6, 2, hidden=(8, 8), **{option: 0.3 if option == "dropout" else True})
     other = copy.deepcopy(model)
     optimiser = torch.optim.SGD(other.parameters(), lr=0.05, momentum=0.9)
