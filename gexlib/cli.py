@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,11 @@ Changes = Annotated[
 ]
 
 
+Backend = Annotated[
+    Path | None, typer.Option(metavar="FILE.yml", help="Where cells run, such as engines/slurm.yml; default: here.")
+]
+
+
 def say(text: str) -> None:
     """Print for the user: on standard error, so that output can be piped."""
     print(text, file=sys.stderr, flush=True)
@@ -44,11 +51,12 @@ def say(text: str) -> None:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say how to go on after Ctrl-C, and end with exit code 130."""
+    """Say how to go on after Ctrl-C or SIGTERM, which clusters send before they kill, and end with exit code 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        say("gexlib: stopped; what was done is kept, the same command goes on from there.")
+        say(f"gexlib: stopped; what was done is kept, this goes on from there: {shlex.join(['gexlib', *sys.argv[1:]])}")
         raise typer.Exit(130) from None
 
 
@@ -186,13 +194,74 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="ROWS.parquet|.csv", help="Write the tidy rows there.")] = None,
     notebook: Annotated[bool, typer.Option(help="Run the section's notebook on the rows.")] = True,
+    backend: Backend = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the backend would start, and end.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed before.")] = False,
+    record: Annotated[
+        bool, typer.Option(help="Take cells from the committed record, where it has them; or compute all here.")
+    ] = True,
+    log_json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add lines of JSON that say how far the run is.")
+    ] = None,
 ) -> None:
-    """Run sections of the study. What is done already is not done again; stop and resume at any time."""
+    """Run sections of the study. What is done already is not done again; stop and resume at any time.
+
+    Cells that raise are kept as failed, the others go on, and the exit code is 1.
+    """
+    from gexlib import commands, engines
+    from gexlib.notebook import environment
+    from gexlib.results import RECORD
+    from gexlib.runner import settings
+
+    engine = engines.read(backend) if backend else engines.local(jobs)
+    if dry_run:
+        print(engines.dry_run(engine, settings()))
+        return
+    executed = project_root() / "book" / "executed" if notebook else None
+    layer = {} if record else {RECORD: "0"}
+    with resumable(), environment(layer):
+        runs = commands.run(
+            sections or list(SECTIONS), profile, list(change), engine, budget, out, executed, retry_failed, log_json
+        )
+    if any(done.failed for done in runs):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: gexlib status --profile record, or gexlib status comparison -p n=[50,200]")
+def status(
+    sections: Annotated[list[str] | None, typer.Argument(metavar="[SECTION]...", help="Default: all.")] = None,
+    profile: Profile = "demo",
+    change: Changes = (),
+) -> None:
+    """Say of each section how many cells are done, unverified, failed, running and missing, and how long it will take.
+
+    Unverified cells are in the record, from before the code changed; `gexlib verify` computes some of them again.
+    """
     from gexlib import commands
 
-    executed = project_root() / "book" / "executed" if notebook else None
-    with resumable():
-        commands.run(sections or list(SECTIONS), profile, list(change), jobs, budget, out, executed)
+    commands.show_status(sections or [], profile, list(change))
+
+
+@app.command(epilog="Example: gexlib why comparison --profile record, then gexlib why 3f2a91c04b7e")
+def why(
+    name: Annotated[
+        str, typer.Argument(metavar="SECTION|CELL", help="A section, or the first digits of a cell's key.")
+    ],
+    profile: Profile = "demo",
+    change: Changes = (),
+) -> None:
+    """Say why cells are done, unverified, failed or missing: which code, parameter, cohort or version changed."""
+    from gexlib import commands
+
+    commands.why(name, profile, list(change))
+
+
+@app.command(epilog="Example: gexlib collect")
+def collect() -> None:
+    """Pack the files of the working store that no process writes to any more: fewer, smaller, as many cells."""
+    from gexlib import commands
+
+    commands.collect()
 
 
 @app.command(epilog="Example: gexlib plan --profile paper --cores 64, or gexlib plan pan-to-specific -p n=[25]")
@@ -215,7 +284,9 @@ def plan(
 
 @app.command(epilog="Example: gexlib verify comparison --sample 20")
 def verify(
-    name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION]...", help=f"Any of: {', '.join(SECTIONS)}. Default: all.")
+    ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Cells to compute again, drawn at random.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     jobs: Jobs = CORES,
@@ -225,11 +296,14 @@ def verify(
     stamp: Annotated[bool, typer.Option(help="Note in results/verified.json that the cells agree.")] = False,
 ) -> None:
     """Compute random cells of the committed record again and compare. Exit code 1 where they differ."""
-    from gexlib import commands
+    from gexlib import commands, engines
+    from gexlib.runner import settings
 
-    with resumable():
-        if not commands.verify(section(name), sample, seed, jobs, stamp, cohort or ()):
-            raise typer.Exit(1)
+    chosen = {each.experiment: each for each in map(section, names or list(SECTIONS)[::-1])}
+    with resumable(), engines.opened(engines.local(jobs), settings()) as workers:
+        agree = [commands.verify(each, sample, seed, workers, stamp, cohort or ()) for each in chosen.values()]
+    if not all(agree):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: gexlib book --profile record")
@@ -239,11 +313,13 @@ def book(
     out: Annotated[Path | None, typer.Option(help="Folder for notebooks and pages; default: the project's.")] = None,
 ) -> None:
     """Run every section and render the book. Profile "record" computes nothing: it shows the committed rows."""
-    from gexlib import commands
+    from gexlib import commands, engines
 
     with resumable():
-        page = commands.book(profile, jobs, out)
+        page, failed = commands.book(profile, engines.local(jobs), out)
     say(f"Open {os.path.relpath(page)}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

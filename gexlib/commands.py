@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gexlib import notebook, profiles, provenance, results
+from gexlib import engines, notebook, profiles, provenance, results, status
 from gexlib.checks import PLAIN
 from gexlib.cli import say
 from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
-from gexlib.runner import Run, run_cells, run_section
+from gexlib.runner import Run, run_cells, run_section, settings
+from gexlib.store import Store
 from gexlib.training import resolve_device
 
 
@@ -29,10 +31,12 @@ def run(
     names: list[str],
     profile: str,
     changes: list[str],
-    jobs: int,
+    engine: engines.Engine,
     budget: float | None,
     out: Path | None,
     executed: Path | None = None,
+    retry_failed: bool = False,
+    log: Path | None = None,
 ) -> list[Run]:
     """Run sections one after the other: cells, comparison with the record, notebook, rows to a file.
 
@@ -45,27 +49,58 @@ def run(
         results.check_target(out)
     until = None if budget is None else time.time() + 60 * budget
     runs = []
-    for each in chosen:
-        parameters = values[each.name]
-        checked = check(each.module.Parameters, parameters, each.name)
-        for note in _notes(each, checked):
-            say(f"{each.name}: {note}")
-        left = None if until is None else max(0.0, (until - time.time()) / 60)
-        begun = time.time()
-        done = run_section(each, checked, jobs, left)
-        say(f"{each.name}: {done.done} of {done.cells} cells done, {done.computed} now in {time.time() - begun:.0f} s.")
-        if not done.complete:
-            say(f"{each.name}: the budget is spent; the same command goes on from here.")
-        say(f"{each.name}: {agreement(done.rows, results.record(each.experiment)[0])}")
-        if executed and done.done:
-            fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()], executed)
-            say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")
-        runs.append(done)
+    with engines.opened(engine, settings()) as workers:
+        for each in chosen:
+            runs.append(_run(each, values[each.name], profile, workers, until, executed, retry_failed, log))
     if out is not None:
         rows = pd.concat([r.rows for r in runs if r.done] or [runs[0].rows], ignore_index=True)
         results.write_table(rows, out, _metadata(chosen, profile, values, runs))
         say(f"{len(rows):,} rows in {out}")
     return runs
+
+
+def _run(
+    each: Section,
+    parameters: dict,
+    profile: str,
+    workers: engines.Workers,
+    until: float | None,
+    executed: Path | None,
+    retry_failed: bool,
+    log: Path | None,
+) -> Run:
+    """Run one section of `run`, saying what comes of it."""
+    checked = check(each.module.Parameters, parameters, each.name)
+    for note in _notes(each, checked):
+        say(f"{each.name}: {note}")
+    left = None if until is None else max(0.0, (until - time.time()) / 60)
+    begun = time.time()
+    done = run_section(each, checked, workers, left, retry_failed=retry_failed, log=log)
+    lent = f", {len(done.from_record)} from the record" if done.from_record else ""
+    seconds = time.time() - begun
+    say(f"{each.name}: {done.done} of {done.cells} cells done{lent}, {done.computed} now in {seconds:.0f} s.")
+    for line in failures(each, done):
+        say(line)
+    if done.done + len(done.failed) < done.cells:
+        say(f"{each.name}: the budget is spent; the same command goes on from here.")
+    here = done.rows[~done.rows["key"].isin(done.from_record)]
+    if len(here):
+        say(f"{each.name}: {agreement(here, results.record(each.experiment)[0])}")
+    if executed and done.done:
+        fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()], executed)
+        say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")
+    return done
+
+
+def failures(each: Section, done: Run) -> list[str]:
+    """Say what failed, a line for each kind of error."""
+    kinds: dict[str, list[results.Cell]] = {}
+    for cell, error in done.failed.items():
+        kinds.setdefault(f"{error['type']}: {error['message']}".splitlines()[0], []).append(cell)
+    lines = [
+        f"{each.name}: {len(cells)} failed: {kind} (gexlib why {cells[0].key[:12]})" for kind, cells in kinds.items()
+    ]
+    return [*lines, f"{each.name}: --retry-failed runs what failed again."] if lines else []
 
 
 def _notes(chosen: Section, parameters) -> list[str]:
@@ -98,6 +133,7 @@ def _metadata(chosen: list[Section], profile: str, values: dict, runs: list[Run]
         "versions": provenance.versions(),
         "commit": revision,
         "dirty": dirty,
+        "code": {s.experiment: {provenance.fingerprint(s.experiment): provenance.parts(s.experiment)} for s in chosen},
         "date": provenance.now(),
         "host": provenance.host(),
     }
@@ -146,7 +182,9 @@ def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
     return f"{apart['key'].nunique()} of {cells} cells compared differ from the record beyond tolerance{largest}."
 
 
-def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool, cohorts: Sequence[str] = ()) -> bool:
+def verify(
+    chosen: Section, sample: int, seed: int, workers: engines.Workers, stamp: bool, cohorts: Sequence[str] = ()
+) -> bool:
     """Compute random recorded cells again, in an empty store; True where all agree within tolerance.
 
     `cohorts` are those of which cells are drawn; none names all.
@@ -172,13 +210,13 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool, coho
             f"{chosen.module.PROTOCOL}; record the section again."
         )
     with tempfile.TemporaryDirectory() as folder:
-        done = run_cells(chosen, cells, jobs, store=results.Store(Path(folder) / "now"))
+        done = run_cells(chosen, cells, workers, store=Store(Path(folder) / "now"))
         wanted = record[record["key"].isin([cell.key for cell in cells])]
         both = differences(done.rows, wanted)
         apart, lost = _apart(both), len(wanted) - len(both)
         if again := [cell for cell in cells if cell.key in set(apart["key"])]:
             with notebook.environment({PLAIN: "1"}):
-                plain = run_cells(chosen, again, store=results.Store(Path(folder) / "plain"))
+                plain = run_cells(chosen, again, store=Store(Path(folder) / "plain"))
             still = set(_apart(differences(plain.rows, wanted))["key"])
             for cell in again:
                 if cell.key not in still:
@@ -196,6 +234,55 @@ def verify(chosen: Section, sample: int, seed: int, jobs: int, stamp: bool, coho
         some = {"cohorts": sorted(cohorts)} if cohorts else {}
         results.add_verification({**note, **some, "cells": len(cells), "date": provenance.now()})
     return apart.empty and not lost
+
+
+def standings(names: list[str], profile: str, changes: list[str], store: Store) -> list[status.Standing]:
+    """Find where the cells of some sections stand; a profile that leaves sections out leaves them out here."""
+    blocks = profiles.load(profile)
+    chosen = [section(name) for name in names] or [each for each in SECTIONS.values() if each.name in blocks]
+    values = [(each, profiles.parameters(each, profile, profiles.overrides(changes))) for each in chosen]
+    return [status.standing(each, check(each.module.Parameters, of_it, each.name), store) for each, of_it in values]
+
+
+def show_status(names: list[str], profile: str, changes: list[str]) -> None:
+    """Print where sections stand, as a table, and what it does not say."""
+    store = Store()
+    found = standings(names, profile, changes, store)
+    print(status.table(found).to_string(index=False))
+    for note in status.notes(found, store):
+        print(note)
+
+
+def why(name: str, profile: str, changes: list[str]) -> None:
+    """Print why the cells of a section, or one cell, stand where they stand."""
+    store = Store()
+    known = {word for each in SECTIONS.values() for word in (each.name, each.experiment, each.notebook)}
+    if name in known:
+        (found,) = standings([name], profile, changes, store)
+        for line in status.why(found, store) if found.states else status.notes([found], store):
+            print(line)
+        return
+    if not re.fullmatch("[0-9a-f]{4,24}", name):
+        raise InputError(f"'{name}' is neither a section ({', '.join(SECTIONS)}) nor the first digits of a cell's key.")
+    cell, state = status.find(name, store, lambda: standings([], profile, changes, store))
+    for line in status.explain(cell, state, store):
+        print(line)
+
+
+def collect() -> None:
+    """Pack the store, and say what came of it."""
+    store = Store()
+    for experiment in store.experiments():
+        before = store.files(experiment)[1]
+        files, cells = store.collect(experiment)
+        after = store.files(experiment)[1]
+        if files:
+            sizes = f"{before / 2**20:.1f} to {after / 2**20:.1f} MiB"
+            print(f"{experiment}: {cells:,} cells of {files:,} files packed, {sizes}")
+        else:
+            print(f"{experiment}: nothing to pack")
+    for sentence in store.damage.values():
+        print(sentence)
 
 
 def plan(names: list[str], profile: str, changes: list[str], cores: int, gpus: int) -> None:
@@ -222,23 +309,23 @@ def plan(names: list[str], profile: str, changes: list[str], cores: int, gpus: i
     print("Training that stops early is taken to stop as it did in the record.")
 
 
-def book(profile: str, jobs: int, out: Path | None) -> Path:
-    """Run every section, or collect the record, and render the book; return its first page.
+def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, int]:
+    """Run every section, or collect the record, and render the book; return its first page and how many cells failed.
 
     With `out`, pages and executed notebooks go there and the book of the project folder stays as it is.
     """
     if out is not None:
         _check_parent(out)
     source = project_root() if out is None else _staged(out)
-    folder = source / "book" / "executed"
+    folder, failed = source / "book" / "executed", 0
     if profile == "record":
         values = {each.name: profiles.parameters(each, profile, {}) for each in SECTIONS.values()}
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
             notebook.execute(each, values[each.name], profile, keys, folder, from_record=True)
     else:
-        run([*SECTIONS], profile, [], jobs, None, None, folder)
-    return render(source)
+        failed = sum(len(done.failed) for done in run([*SECTIONS], profile, [], engine, None, None, folder))
+    return render(source), failed
 
 
 def _staged(out: Path) -> Path:

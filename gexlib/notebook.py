@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from gexlib import provenance, results
+from gexlib import engines, provenance, results
 from gexlib.errors import InputError
 from gexlib.experiments import Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import atomic_path, project_root
-from gexlib.runner import Run, run_section
+from gexlib.runner import Run, run_section, settings
 
 #: Settings that ``gexlib run`` hands to the notebooks it executes.
 PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
@@ -55,12 +55,8 @@ def run(name: str, **parameters) -> Run:
         )
     checked = check(chosen.module.Parameters, parameters, chosen.name)
     budget = os.environ.get(BUDGET)
-    done = run_section(
-        chosen,
-        checked,
-        jobs=int(os.environ.get(JOBS, "1")),
-        budget=None if budget is None else float(budget),
-    )
+    with engines.opened(engines.local(int(os.environ.get(JOBS, "1"))), settings()) as workers:
+        done = run_section(chosen, checked, workers, None if budget is None else float(budget))
     return dataclasses.replace(done, parameters=parameters, profile=profile)
 
 
@@ -87,13 +83,21 @@ def provenance_html(run: Run) -> str:
         "seed": ", ".join(sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})),
         "commit": ", ".join(f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")),
         "date": " to ".join(dict.fromkeys(rows["date"].agg(["min", "max"]).str[:10])),
-        "cells": f"{run.done} of {run.cells}" + ("" if run.complete else " (incomplete)"),
+        "cells": f"{run.done} of {run.cells}" + _how_come(run),
         "computing time": f"{run.seconds / 60:.1f} min on one core",
     }
     if run.recorded:
         facts["code"] = "; ".join(dict.fromkeys(standing(rows)))
     strip = " · ".join(f"<b>{name}</b> {html.escape(value)}" for name, value in facts.items())
     return f'<div class="provenance">{strip}</div>'
+
+
+def _how_come(run: Run) -> str:
+    """Say in brackets what a reader must know of a run's cells."""
+    words = [] if run.complete else ["incomplete"]
+    words += [f"{len(run.failed)} failed"] if run.failed else []
+    words += [f"{len(run.from_record)} from the record"] if run.from_record else []
+    return f" ({', '.join(words)})" if words else ""
 
 
 def banner(cohort: str | list[str]):
@@ -116,15 +120,10 @@ def standing(rows: pd.DataFrame) -> list[str]:
     current = provenance.fingerprint(experiment)
     if set(rows["fingerprint"]) == {current}:
         return ["as recorded"]
-    last = {
-        tuple(stamp.get("cohorts", ())): stamp
-        for stamp in results.verifications()
-        if stamp["experiment"] == experiment and stamp["fingerprint"] == current
-    }
     return [
         f"changed since; {stamp['cells']} random cells{' of ' * bool(cohorts)}{', '.join(cohorts)} "
         f"computed again on {stamp['date'][:10]} agree"
-        for cohorts, stamp in last.items()
+        for cohorts, stamp in results.stamps(experiment, current).items()
         if not cohorts or set(cohorts) & set(rows["cohort"])
     ] or ["changed since and not yet verified"]
 

@@ -1,12 +1,20 @@
-"""A rehearsal runs cells without learning anything, to list what a real run would have to learn."""
+"""What is learned: counted where it is learned, and only listed in a rehearsal, which learns nothing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+#: Pieces of work that this process has begun, by kind: networks, autoencoders, classical methods.
+learned: Counter[str] = Counter()
 _noted: ContextVar[list[dict] | None] = ContextVar("noted", default=None)
+
+
+def networks() -> int:
+    """Networks that this process has set out to train, autoencoders among them."""
+    return learned["network"] + learned["autoencoder"]
 
 
 @contextmanager
@@ -23,6 +31,8 @@ def rehearsal() -> Iterator[list[dict]]:
 def only_noted(kind: str, **what) -> bool:
     """Note a piece of work where this is a rehearsal, and tell whether it is: then it must not be done."""
     noted = _noted.get()
-    if noted is not None:
-        noted.append({"kind": kind, **what})
-    return noted is not None
+    if noted is None:
+        learned[kind] += 1
+        return False
+    noted.append({"kind": kind, **what})
+    return True

@@ -1,13 +1,14 @@
 """Units of work, their rows, and where rows are kept.
 
-A `Cell` is one unit of work. The working store under ``GEXLIB_HOME/store`` keeps the rows of each cell
-that ran on this machine; the record, the Parquet files in ``results/``, keeps those the project commits.
+A `Cell` is one unit of work. The working store (`gexlib.store`) keeps the rows of each cell that ran here; the record,
+the Parquet files in ``results/``, keeps those the project commits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gexlib.errors import InputError
-from gexlib.files import atomic_path, home, project_root
+from gexlib.files import atomic_path, project_root
 
+#: Setting: "0" leaves the record aside, so that every cell is computed here.
+RECORD = "GEXLIB_RECORD"
 #: Columns of every result row, in this order; experiments add their own axes behind them.
 COLUMNS = (
     "experiment", "cohort", "cohort_digest", "simulated", "task", "method", "arm", "source", "target", "n",
@@ -84,35 +87,6 @@ class Cell:
     def __hash__(self) -> int:
         """Hash by key, so that cells go in sets."""
         return hash(self.key)
-
-
-class Store:
-    """The working store: one small JSON file a cell, written beside its place and moved there.
-
-    Any number of processes may write; a cell written twice holds the same rows.
-    """
-
-    def __init__(self, folder: Path | None = None):
-        self.folder = folder or home() / "store"
-
-    def _path(self, cell: Cell) -> Path:
-        return self.folder / cell.experiment / cell.key[:2] / f"{cell.key}.json"
-
-    def write(self, cell: Cell, rows: list[dict], stamp: dict) -> None:
-        """Keep a cell's rows with its provenance (`gexlib.provenance.stamp`)."""
-        with atomic_path(self._path(cell)) as path:
-            path.write_text(json.dumps({"cell": cell.json, "stamp": stamp, "rows": rows}))
-
-    def read(self, cell: Cell, fingerprint: str) -> list[dict] | None:
-        """Rows of a cell computed by this code; None when missing, by other code, or unreadable."""
-        try:
-            kept = json.loads(self._path(cell).read_text())
-            if kept["stamp"]["fingerprint"] != fingerprint or kept["cell"] != cell.json:
-                return None
-            common = {**kept["stamp"], "key": cell.key, "cell": cell.json}
-            return [{**row, **common} for row in kept["rows"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
 
 def table(rows: Iterable[dict]) -> pd.DataFrame:
@@ -200,10 +174,26 @@ def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, li
     return (pd.concat(frames, ignore_index=True) if frames else table([])), runs
 
 
+def layer(experiment: str) -> pd.DataFrame | None:
+    """Return the recorded rows that a run may take in place of computing them; None where `RECORD` says "0"."""
+    if (asked := os.environ.get(RECORD, "") or "1") not in ("0", "1"):
+        raise InputError(f"{RECORD}={asked} is not known: use 0 or 1.")
+    return record(experiment)[0] if asked == "1" else None
+
+
 def verifications() -> list[dict]:
     """Stamps of `gexlib verify --stamp`, oldest first: experiment, fingerprint, cells, date; cohorts where not all."""
     path = project_root() / "results" / "verified.json"
     return json.loads(path.read_text()) if path.is_file() else []
+
+
+def stamps(experiment: str, fingerprint: str) -> dict[tuple[str, ...], dict]:
+    """Return the last stamp for this code by the cohorts it is about; () stands for all."""
+    return {
+        tuple(stamp.get("cohorts", ())): stamp
+        for stamp in verifications()
+        if stamp["experiment"] == experiment and stamp["fingerprint"] == fingerprint
+    }
 
 
 def add_verification(stamp: dict) -> None:

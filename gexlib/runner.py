@@ -1,32 +1,38 @@
-"""Run lists of cells: in this process or on worker processes, keeping each cell's rows as it ends.
+"""Run lists of cells: in this process or on workers, each of which keeps a cell's rows in the store as it ends.
 
 The runner knows nothing of biology. Cells of a group run together, in the order of the list; what is
-already kept is not run again, whichever process wrote it.
+already kept is not run again, whichever process wrote it. A cell that raises is kept as failed, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import socket
 import time
-import warnings
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import pandas as pd
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
-from gexlib import provenance
+from gexlib import provenance, rehearsal, results
+from gexlib.engines import WorkerLost, Workers
 from gexlib.errors import InputError
-from gexlib.experiments import SECTIONS, Section
-from gexlib.results import Cell, Store, table
+from gexlib.experiments import Section, module_of
+from gexlib.files import home
+from gexlib.progress import Progress
+from gexlib.results import Cell, table
+from gexlib.store import DONE, Store
 
-# loky starts a worker anew that has grown, and takes memory that is kept (`keep_memory`) for lost: nothing is
-warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+#: Environment variables that decide what a worker does: it gets those of the process that runs the section.
+SETTINGS = ("GEXLIB_DATA", "GEXLIB_DEVICE", "GEXLIB_PLAIN")
+FUTILE = 20  # cells that fail, and none that does not, after which a run stops: it is not the cells
+LAG = 120.0  # seconds that a shared folder may take to show what another machine wrote
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class Run:
         Cells whose rows are there, however they came.
     computed : int
         Cells computed just now.
+    failed : dict
+        What raised, by cell: type, message and traceback, with the provenance of the attempt.
+    from_record : set of str
+        Keys of the cells whose rows are the committed ones: the store did not have them.
     parameters : dict
         As given.
     profile : str
@@ -57,6 +67,8 @@ class Run:
     cells: int
     done: int
     computed: int
+    failed: dict[Cell, dict] = field(default_factory=dict)
+    from_record: frozenset[str] = frozenset()
     parameters: dict = field(default_factory=dict)
     profile: str = "none"
     seconds: float = 0.0
@@ -88,37 +100,136 @@ def keep_memory(keep: bool = True) -> None:
         mallopt(M_TRIM_THRESHOLD, -1 if keep else 131_072)  # which does not shrink
 
 
-def evaluate_group(experiment: str, cells: list[Cell], store: Store, deadline: float | None, runner: int) -> int:
-    """Run the cells of one group one after the other and keep their rows; return how many were run.
+def settings() -> dict[str, str]:
+    """Return the environment variables that workers need to do what this process would do."""
+    return {name: os.environ[name] for name in SETTINGS if name in os.environ} | {"GEXLIB_HOME": str(home())}
 
-    Runs in a worker: it gets cells and a folder, never a matrix. No further cell is begun after the
-    deadline (seconds since the epoch), nor when the process that runs the section is gone.
+
+class Task(NamedTuple):
+    """What a worker needs to run the cells of a group: values, a folder, never a matrix."""
+
+    cells: list[Cell]
+    group: str
+    store: Store
+    fingerprint: str
+    begun: str
+    runner: str
+    settings: dict[str, str]
+    deadline: float | None
+    alone: bool = False
+
+
+class Outcome(NamedTuple):
+    """How a task ended: keys of the cells that were done or failed, and of those that want more memory."""
+
+    done: list[str] = []
+    failed: list[str] = []
+    heavy: list[str] = []
+    elsewhere: bool = False  # another run is at this group
+
+
+def evaluate_group(task: Task) -> Outcome:
+    """Run the cells of one group one after the other and keep their rows.
+
+    No further cell is begun after the deadline (seconds since the epoch), nor when the process that runs the section
+    is gone. The group is claimed first: where another run has it, nothing is done.
+
+    Raises
+    ------
+    InputError
+        The worker's code is not that of the process that runs the section, or the store cannot be written to.
     """
     import torch  # here, so that listing what is done needs no torch
 
-    module = next(s for s in SECTIONS.values() if s.experiment == experiment).module
+    experiment, store = task.cells[0].experiment, task.store
+    if store.writer != task.runner:
+        os.environ.update(task.settings)
+    if provenance.fingerprint(experiment) != task.fingerprint:
+        raise InputError(
+            f"the worker on {socket.gethostname()} has other code of {experiment}: install the same version of gexlib "
+            "there and start its workers again."
+        )
+    if not store.claim(experiment, task.group, [cell.key for cell in task.cells]):
+        return Outcome(elsewhere=True)
+    outcome = Outcome([], [], [])
     torch.set_num_threads(1)
     keep_memory()
-    done = 0
 
-    def before_deadline() -> Iterable[Cell]:
-        for cell in cells:
-            orphaned = runner not in (os.getpid(), os.getppid())
-            if orphaned or (deadline is not None and time.time() >= deadline):
-                return
-            yield cell
+    def may_go_on() -> bool:
+        return store.is_alive(task.runner) and (task.deadline is None or time.time() < task.deadline)
 
-    with threadpool_limits(1):
-        begun = time.perf_counter()
-        for cell, rows in module.evaluate(before_deadline()):
-            store.write(cell, rows, provenance.stamp(experiment, time.perf_counter() - begun))
-            done += 1
-            begun = time.perf_counter()
-    return done
+    def kept_meanwhile(cell: Cell) -> bool:
+        entry = store.entry(cell, task.fingerprint)
+        return entry is not None and (entry.state == DONE or entry.date > task.begun)
+
+    try:
+        store.refresh(experiment)
+        cells = [cell for cell in task.cells if not kept_meanwhile(cell)]
+        with threadpool_limits(1), joblib.parallel_config("sequential"):
+            for cell, got, seconds, networks in _evaluated(cells, may_go_on):
+                stamp = provenance.stamp(experiment, seconds)
+                if not isinstance(got, Exception):
+                    store.write(cell, got, stamp, networks)
+                    outcome.done.append(cell.key)
+                elif _wants_memory(got) and not task.alone:
+                    outcome.heavy.append(cell.key)
+                else:
+                    store.write_failure(cell, _error(got), stamp)
+                    outcome.failed.append(cell.key)
+    finally:
+        store.release(experiment, task.group)
+    return outcome
+
+
+def _evaluated(
+    cells: list[Cell], may_go_on: Callable[[], bool]
+) -> Iterator[tuple[Cell, list[dict] | Exception, float, int]]:
+    """Yield each cell with its rows or with what it raised, the seconds it took and the networks it trained."""
+    left = list(cells)
+
+    def while_allowed() -> Iterator[Cell]:
+        yield from (cell for cell in left.copy() if may_go_on())
+
+    while left and may_go_on():
+        before, begun = rehearsal.networks(), time.perf_counter()
+        evaluated = module_of(left[0].experiment).evaluate(while_allowed())
+        while True:
+            try:
+                cell, got = next(evaluated, (None, None))
+            except Exception as error:  # whatever it is: the cell is lost, the others are not
+                cell, got = left[0], error
+            if cell is None:
+                break
+            left.remove(cell)
+            now = time.perf_counter()
+            yield cell, got, now - begun, rehearsal.networks() - before
+            before, begun = rehearsal.networks(), time.perf_counter()
+            if isinstance(got, Exception):
+                break
+
+
+def _error(error: Exception) -> dict:
+    """Return what is kept of an exception."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _wants_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out: torch has no type of its own for it on processors."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error).lower() for words in ("out of memory", "can't allocate memory", "cannot allocate memory")
+    )
 
 
 def run_section(
-    section: Section, parameters: object, jobs: int = 1, budget: float | None = None, quiet: bool = False
+    section: Section,
+    parameters: object,
+    workers: Workers | None = None,
+    budget: float | None = None,
+    **options,
 ) -> Run:
     """Run a section's cells and those that follow from their rows.
 
@@ -127,7 +238,7 @@ def run_section(
     section : Section
     parameters : object
         The section's ``Parameters``.
-    jobs, budget, quiet
+    workers, budget, **options
         As `run_cells` takes them; the budget is for both rounds.
 
     Raises
@@ -136,30 +247,36 @@ def run_section(
         The parameters leave nothing to compute, or as `run_cells`.
     """
     begun = time.time()
+    options = {"record": results.layer(section.experiment), **options}
     cells = section.module.cells(parameters)
     if not cells:
         raise InputError(
             f"{section.name}: these parameters leave nothing to compute; look for an empty list or a zero."
         )
-    done = run_cells(section, cells, jobs, budget, quiet=quiet)
+    done = run_cells(section, cells, workers, budget, **options)
     follow = getattr(section.module, "follow", None)
     further = follow(parameters, done.rows) if follow and done.done else []
     if not further:
         return done
     left = None if budget is None else max(0.0, budget - (time.time() - begun) / 60)
-    both = run_cells(section, [*cells, *further], jobs, left, quiet=quiet)
+    both = run_cells(section, [*cells, *further], workers, left, **options)
     return replace(both, computed=done.computed + both.computed)
 
 
 def run_cells(
     section: Section,
     cells: list[Cell],
-    jobs: int = 1,
+    workers: Workers | None = None,
     budget: float | None = None,
     store: Store | None = None,
+    record: pd.DataFrame | None = None,
+    retry_failed: bool = False,
     quiet: bool = False,
+    log: Path | None = None,
 ) -> Run:
     """Run what is missing of a list of cells and return the rows of all that are done.
+
+    Cells that another run is computing are waited for, and taken over where it dies.
 
     Parameters
     ----------
@@ -167,51 +284,139 @@ def run_cells(
         Whose module evaluates the cells.
     cells : list of Cell
         In the order in which results are wanted.
-    jobs : int
-        Worker processes of one thread each; 1 runs in this process.
+    workers : Workers, optional
+        See `gexlib.engines`; without them the cells run in this process.
     budget : float, optional
         Minutes; after them the cells at hand end and no other begins. 0 only collects what is there.
     store : Store, optional
         The working store; default: the one under ``GEXLIB_HOME``.
-    quiet : bool
-        No progress on the terminal.
+    record : DataFrame, optional
+        Committed rows; a cell that has some there and none in the store counts as done.
+    retry_failed : bool
+        Run cells again that failed before with the same code.
+    quiet, log
+        As `gexlib.progress.Progress` takes them.
 
     Raises
     ------
     InputError
-        The system killed a worker.
+        The store cannot be written to, no cell can be computed, or workers die before they begin.
     """
     store = store or Store()
+    workers = workers or Workers()
     cells = list(dict.fromkeys(cells))  # a size or a method named twice is one
     mark = provenance.fingerprint(section.experiment)
-    deadline = None if budget is None else time.time() + 60 * budget
-    groups: dict[str, list[Cell]] = {}
-    missing = 0
-    for cell in cells:
-        if store.read(cell, mark) is None:
-            groups.setdefault(section.module.group(cell), []).append(cell)
-            missing += 1
+    store.refresh(section.experiment)
+    known = {cell: store.entry(cell, mark) for cell in cells}
+    recorded = set(record["key"]) if record is not None else set()
+    wanted = [
+        cell
+        for cell, entry in known.items()
+        if (entry is None and cell.key not in recorded) or (entry and entry.state != DONE and retry_failed)
+    ]
     computed = 0
-    if missing and budget != 0:
-        work = (
-            joblib.delayed(evaluate_group)(section.experiment, g, store, deadline, os.getpid()) for g in groups.values()
+    if wanted and budget != 0:
+        store.keep_code(section.experiment, mark, provenance.parts(section.experiment))
+        with Progress(section.name, store, mark, wanted, len(cells), quiet, log):
+            computed = _compute(section, wanted, workers, budget, store, mark)
+    rows = [row for _, of_cell in store.rows(cells, mark) for row in of_cell]
+    kept = table(rows)
+    here = set(kept["key"])
+    if lent := {cell.key for cell in cells} & recorded - here:
+        kept = (
+            pd.concat([kept, record[record["key"].isin(lent)]], ignore_index=True)
+            if here
+            else (record[record["key"].isin(lent)].reset_index(drop=True))
         )
-        parallel = joblib.Parallel(
-            jobs if len(groups) > 1 else 1, return_as="generator_unordered", pre_dispatch="2*n_jobs"
-        )
-        with tqdm(
-            total=len(cells), initial=len(cells) - missing, desc=section.name, unit="cell", file=sys.stderr,
-            disable=quiet or not sys.stderr.isatty(), smoothing=0.05, dynamic_ncols=True,
-        ) as bar:  # fmt: skip
+    seconds = kept.groupby("key")["seconds"].first().sum() if len(kept) else 0.0
+    failed = dict(store.failures(cells, mark))
+    return Run(kept, len(cells), len(here | lent), computed, failed, frozenset(lent), seconds=float(seconds))
+
+
+def _compute(
+    section: Section, wanted: list[Cell], workers: Workers, budget: float | None, store: Store, mark: str
+) -> int:
+    """Compute cells on workers until each has ended, here or in another run; return how many were done here."""
+    store.live()
+    experiment, begun = section.experiment, provenance.now()
+    deadline = None if budget is None else time.time() + 60 * budget
+    environment = settings()
+
+    def task(cells: list[Cell], group: str, alone: bool = False) -> Task:
+        return Task(cells, group, store, mark, begun, store.writer, environment, deadline, alone)
+
+    done, failed, elsewhere = set(), set(), set()
+    while left := [cell for cell in wanted if cell.key not in done | failed | elsewhere]:
+        groups: dict[str, list[Cell]] = {}
+        for cell in left:
+            groups.setdefault(f"{mark} {section.module.group(cell)}", []).append(cell)
+        tasks = [task(cells, group) for group, cells in groups.items()]
+        alone, lost, before = [], 0, len(done) + len(failed) + len(elsewhere)
+        for index, outcome in workers.run(evaluate_group, tasks):
+            if isinstance(outcome, WorkerLost):
+                lost += 1
+                if at_hand := _at_hand(tasks[index]):
+                    alone.append((at_hand, tasks[index].group))
+                continue
+            alone += [(cell, tasks[index].group) for cell in tasks[index].cells if cell.key in outcome.heavy]
+            done.update(outcome.done)
+            failed.update(outcome.failed)
+            if len(failed) >= FUTILE and not done:
+                raise InputError(_futile(section.name, wanted, store, mark))
+        for cell, group in alone:
             try:
-                for done in parallel(work):
-                    computed += done
-                    bar.update(done)
-            except TerminatedWorkerError:
+                outcome = workers.alone(evaluate_group, task([cell], group, alone=True))
+            except WorkerLost as error:
+                store.write_failure(cell, _error(error), provenance.stamp(experiment, 0.0))
+                outcome = Outcome(failed=[cell.key])
+            done.update(outcome.done)
+            failed.update(outcome.failed)
+        store.refresh(experiment)
+        ended = {
+            cell.key
+            for cell in left
+            if (entry := store.entry(cell, mark)) and (entry.state == DONE or entry.date >= begun)
+        }
+        elsewhere |= ended - done - failed
+        if deadline is not None and time.time() >= deadline:
+            break
+        if len(done) + len(failed) + len(elsewhere) == before:
+            if lost:
                 raise InputError(
-                    f"{section.name}: a worker process was killed, most likely for want of memory; what was done is "
-                    f"kept: run the same command with fewer than {jobs} jobs (--jobs) and it goes on from there."
-                ) from None
-    rows = [row for cell in cells for row in store.read(cell, mark) or []]
-    seconds = {row["key"]: row["seconds"] for row in rows}
-    return Run(table(rows), len(cells), len(seconds), computed, seconds=sum(seconds.values()))
+                    f"{section.name}: workers die before they begin; look at their output, and that they have memory "
+                    "enough to start."
+                )
+            time.sleep(1)  # another run is at what is left: it is waited for, or taken over where it dies
+    _await(wanted, done, store, mark)
+    return len(done)
+
+
+def _at_hand(task: Task) -> Cell | None:
+    """Return the cell that a worker had in hand when it died; None where it had not begun."""
+    experiment = task.cells[0].experiment
+    task.store.refresh(experiment)
+    if not task.store.orphaned(experiment, task.group):
+        return None
+    return next((cell for cell in task.cells if task.store.entry(cell, task.fingerprint) is None), None)
+
+
+def _futile(name: str, cells: list[Cell], store: Store, mark: str) -> str:
+    store.refresh(cells[0].experiment)
+    _, error = next(store.failures(cells, mark))
+    return (
+        f"{name}: the first {FUTILE} cells all failed, so the run stopped: {error['type']}: {error['message']}; mend "
+        "that, then run again with --retry-failed."
+    )
+
+
+def _await(cells: list[Cell], done: set[str], store: Store, mark: str) -> None:
+    """Wait until what workers have written can be seen from here: shared folders show it late."""
+    until = time.time() + LAG
+    while late := [cell for cell in cells if cell.key in done and not store.entry(cell, mark)]:
+        if time.time() > until:
+            raise InputError(
+                f"{len(late)} cells were computed by workers whose store is not the folder {store.folder} seen from "
+                "here: set GEXLIB_HOME to a folder that all machines share."
+            )
+        time.sleep(1)
+        store.refresh(cells[0].experiment)

@@ -1,12 +1,10 @@
-import json
-
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gexlib.errors import InputError
-from gexlib.results import Cell, Store, read_table, record, table, write_table
+from gexlib.results import Cell, read_table, record, table, write_table
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
@@ -14,15 +12,6 @@ plain = st.recursive(
     max_leaves=6,
 )
 parameters = st.dictionaries(st.text(min_size=1, max_size=8), plain, max_size=5)
-
-STAMP = {
-    "fingerprint": "f1",
-    "versions": "v",
-    "commit": "c",
-    "dirty": False,
-    "seconds": 1.0,
-    "date": "2026-01-01",
-}
 
 
 def cell(**values) -> Cell:
@@ -43,25 +32,6 @@ def test_the_key_changes_with_each_part():
         Cell("comparison", cell().parameters, "d1", 2).key,
     }
     assert len(keys) == 5
-
-
-def test_store_gives_back_rows_of_the_same_code_only(tmp_path):
-    store = Store(tmp_path)
-    store.write(cell(), [{"metric": "accuracy", "value": 0.5}], STAMP)
-    (row,) = store.read(cell(), "f1")
-    assert (row["value"], row["key"], row["commit"]) == (0.5, cell().key, "c")
-    assert store.read(cell(), "f2") is None
-    assert store.read(cell(n=8), "f1") is None
-
-
-def test_a_damaged_cell_counts_as_missing(tmp_path):
-    store = Store(tmp_path)
-    store.write(cell(), [{"metric": "accuracy", "value": 0.5}], STAMP)
-    (path,) = tmp_path.rglob("*.json")
-    path.write_text(path.read_text()[:-20])
-    assert store.read(cell(), "f1") is None
-    path.write_text(json.dumps([1, 2]))
-    assert store.read(cell(), "f1") is None
 
 
 def test_table_has_the_columns_of_the_contract_in_order_and_counts_as_integers():

@@ -202,3 +202,14 @@ def _open_simulated(name: str) -> "AnnData":
     with store.create(name, simulation.samples, simulation.genes, replace=stale) as draft:
         draft.finish(simulate(simulation, draft.X))
     return store.open_stored(name)
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether a cohort, or every part of a joint one, is stored on this machine: opening it builds nothing."""
+    if joint.is_joint(name):
+        return all(is_at_hand(part) for part in name.split("+"))
+    if name.startswith(_SIMULATED):
+        from gexlib.cohorts.simulate import Simulation
+
+        name = Simulation.from_name(name).name
+    return store.is_stored(name)

@@ -36,7 +36,12 @@ class Section:
     @property
     def module(self) -> ModuleType:
         """The experiment's module."""
-        return import_module(f"gexlib.experiments.{self.experiment}")
+        return module_of(self.experiment)
+
+
+def module_of(experiment: str) -> ModuleType:
+    """Return an experiment's module; a name with a dot in it is that of a module outside gexlib, one of your own."""
+    return import_module(experiment if "." in experiment else f"gexlib.experiments.{experiment}")
 
 
 SECTIONS = {
