@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from gexlib import baselines, provenance
+from gexlib import baselines, engines, provenance
 from gexlib.cohorts import open_cohort
 from gexlib.errors import InputError
 from gexlib.experiments import comparison, pan_to_specific, section
 from gexlib.files import atomic_path
-from gexlib.results import Cell, Store
-from gexlib.runner import keep_memory, run_cells
+from gexlib.results import Cell
+from gexlib.store import Store
+from gexlib.runner import keep_memory, run_cells, settings
 from gexlib.tasks import holdout, problem
 from gexlib.training import OPTIMISERS, Training, weighted_cross_entropy
 from gexlib.transfer import new_network
@@ -118,10 +119,11 @@ def run_time(name: str, cells: list[Cell], jobs: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         begun = time.perf_counter()
-        run = run_cells(section(name), cells, jobs, store=store, quiet=True)
+        with engines.opened(engines.local(jobs), settings()) as workers:
+            run = run_cells(section(name), cells, workers, store=store, quiet=True)
         middle = time.perf_counter()
         assert run.complete and run.computed == len(cells)
-        run_cells(section(name), cells, jobs, store=store, quiet=True)
+        run_cells(section(name), cells, store=store, quiet=True)
         return middle - begun, time.perf_counter() - middle
 
 

@@ -211,6 +211,8 @@ def verify(
         )
     with tempfile.TemporaryDirectory() as folder:
         done = run_cells(chosen, cells, workers, store=Store(Path(folder) / "now"))
+        for cell, error in done.failed.items():
+            raise InputError(f"{chosen.name}: {cell.json} failed: {error['type']}: {error['message']}")
         wanted = record[record["key"].isin([cell.key for cell in cells])]
         both = differences(done.rows, wanted)
         apart, lost = _apart(both), len(wanted) - len(both)

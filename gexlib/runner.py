@@ -11,7 +11,8 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from gexlib import provenance, rehearsal, results
-from gexlib.engines import WorkerLost, Workers
+from gexlib.engines import WorkerLost, Workers, local, opened
 from gexlib.errors import InputError
 from gexlib.experiments import Section, module_of
 from gexlib.files import home
@@ -49,10 +50,6 @@ class Run:
         Cells whose rows are there, however they came.
     computed : int
         Cells computed just now.
-    failed : dict
-        What raised, by cell: type, message and traceback, with the provenance of the attempt.
-    from_record : set of str
-        Keys of the cells whose rows are the committed ones: the store did not have them.
     parameters : dict
         As given.
     profile : str
@@ -61,18 +58,22 @@ class Run:
         Computing time behind the rows, over all processes.
     recorded : list of dict
         Metadata of the committed files where the rows come from the record.
+    failed : dict
+        What raised, by cell: type, message and traceback, with the provenance of the attempt.
+    from_record : set of str
+        Keys of the cells whose rows are the committed ones: the store did not have them.
     """
 
     rows: pd.DataFrame
     cells: int
     done: int
     computed: int
-    failed: dict[Cell, dict] = field(default_factory=dict)
-    from_record: frozenset[str] = frozenset()
     parameters: dict = field(default_factory=dict)
     profile: str = "none"
     seconds: float = 0.0
     recorded: list = field(default_factory=list)
+    failed: dict[Cell, dict] = field(default_factory=dict)
+    from_record: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -122,9 +123,9 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
     """How a task ended: keys of the cells that were done or failed, and of those that want more memory."""
 
-    done: list[str] = []
-    failed: list[str] = []
-    heavy: list[str] = []
+    done: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    heavy: Sequence[str] = ()
     elsewhere: bool = False  # another run is at this group
 
 
@@ -149,9 +150,9 @@ def evaluate_group(task: Task) -> Outcome:
             f"the worker on {socket.gethostname()} has other code of {experiment}: install the same version of gexlib "
             "there and start its workers again."
         )
-    if not store.claim(experiment, task.group, [cell.key for cell in task.cells]):
+    if not store.claim(experiment, task.group, [cell.key for cell in task.cells], task.runner):
         return Outcome(elsewhere=True)
-    outcome = Outcome([], [], [])
+    done, failed, heavy = [], [], []
     torch.set_num_threads(1)
     keep_memory()
 
@@ -170,15 +171,15 @@ def evaluate_group(task: Task) -> Outcome:
                 stamp = provenance.stamp(experiment, seconds)
                 if not isinstance(got, Exception):
                     store.write(cell, got, stamp, networks)
-                    outcome.done.append(cell.key)
+                    done.append(cell.key)
                 elif _wants_memory(got) and not task.alone:
-                    outcome.heavy.append(cell.key)
+                    heavy.append(cell.key)
                 else:
                     store.write_failure(cell, _error(got), stamp)
-                    outcome.failed.append(cell.key)
+                    failed.append(cell.key)
     finally:
         store.release(experiment, task.group)
-    return outcome
+    return Outcome(done, failed, heavy)
 
 
 def _evaluated(
@@ -303,7 +304,6 @@ def run_cells(
         The store cannot be written to, no cell can be computed, or workers die before they begin.
     """
     store = store or Store()
-    workers = workers or Workers()
     cells = list(dict.fromkeys(cells))  # a size or a method named twice is one
     mark = provenance.fingerprint(section.experiment)
     store.refresh(section.experiment)
@@ -317,8 +317,9 @@ def run_cells(
     computed = 0
     if wanted and budget != 0:
         store.keep_code(section.experiment, mark, provenance.parts(section.experiment))
-        with Progress(section.name, store, mark, wanted, len(cells), quiet, log):
-            computed = _compute(section, wanted, workers, budget, store, mark)
+        here = nullcontext(workers) if workers else opened(local(1), {})
+        with here as running, Progress(section.name, store, mark, wanted, len(cells), quiet, log):
+            computed = _compute(section, wanted, running, budget, store, mark)
     rows = [row for _, of_cell in store.rows(cells, mark) for row in of_cell]
     kept = table(rows)
     here = set(kept["key"])
@@ -330,7 +331,9 @@ def run_cells(
         )
     seconds = kept.groupby("key")["seconds"].first().sum() if len(kept) else 0.0
     failed = dict(store.failures(cells, mark))
-    return Run(kept, len(cells), len(here | lent), computed, failed, frozenset(lent), seconds=float(seconds))
+    return Run(
+        kept, len(cells), len(here | lent), computed, seconds=float(seconds), failed=failed, from_record=frozenset(lent)
+    )
 
 
 def _compute(
@@ -346,12 +349,13 @@ def _compute(
         return Task(cells, group, store, mark, begun, store.writer, environment, deadline, alone)
 
     done, failed, elsewhere = set(), set(), set()
-    while left := [cell for cell in wanted if cell.key not in done | failed | elsewhere]:
+    left = wanted
+    while left:
         groups: dict[str, list[Cell]] = {}
         for cell in left:
             groups.setdefault(f"{mark} {section.module.group(cell)}", []).append(cell)
         tasks = [task(cells, group) for group, cells in groups.items()]
-        alone, lost, before = [], 0, len(done) + len(failed) + len(elsewhere)
+        alone, lost = [], 0
         for index, outcome in workers.run(evaluate_group, tasks):
             if isinstance(outcome, WorkerLost):
                 lost += 1
@@ -378,9 +382,11 @@ def _compute(
             if (entry := store.entry(cell, mark)) and (entry.state == DONE or entry.date >= begun)
         }
         elsewhere |= ended - done - failed
+        before, ended = len(left), done | failed | elsewhere
+        left = [cell for cell in left if cell.key not in ended]
         if deadline is not None and time.time() >= deadline:
             break
-        if len(done) + len(failed) + len(elsewhere) == before:
+        if len(left) == before:
             if lost:
                 raise InputError(
                     f"{section.name}: workers die before they begin; look at their output, and that they have memory "
@@ -395,7 +401,7 @@ def _at_hand(task: Task) -> Cell | None:
     """Return the cell that a worker had in hand when it died; None where it had not begun."""
     experiment = task.cells[0].experiment
     task.store.refresh(experiment)
-    if not task.store.orphaned(experiment, task.group):
+    if not task.store.orphaned(experiment, task.group, task.runner):
         return None
     return next((cell for cell in task.cells if task.store.entry(cell, task.fingerprint) is None), None)
 

@@ -31,6 +31,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import psutil
+
 from gexlib.errors import InputError
 from gexlib.files import atomic_path, home, writing
 from gexlib.results import Cell
@@ -60,9 +62,10 @@ class Entry(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Cells that a process has set out to compute."""
+    """Cells that a process, for a run, has set out to compute."""
 
     writer: str
+    runner: str
     keys: tuple[str, ...]
 
 
@@ -311,26 +314,27 @@ class Store:
         try:
             host, process, _ = writer.rsplit("-", 2)
             silent = time.time() - (self.folder / "alive" / writer).stat().st_mtime
-            if host == socket.gethostname():
-                os.kill(int(process), 0)
-        except PermissionError:  # a process of another user
-            pass
-        except (OSError, ValueError):
+            if host == socket.gethostname() and psutil.Process(int(process)).status() == psutil.STATUS_ZOMBIE:
+                return False
+        except (OSError, ValueError, psutil.NoSuchProcess):
             return False
         return silent < SILENCE
 
-    def claim(self, experiment: str, group: str, keys: Iterable[str]) -> bool:
-        """Claim a group of cells for this process; False where another that lives has it."""
+    def claim(self, experiment: str, group: str, keys: Iterable[str], runner: str = "") -> bool:
+        """Claim a group of cells for this process; False where another that lives has it.
+
+        The claim of another process for the same runner is taken over: a runner has a group once, so that one died.
+        """
         self.live()
         path = self._claim(experiment, group)
-        content = json.dumps([self.writer, *keys])
+        content = json.dumps([self.writer, runner, *keys])
         with writing(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(3):
                 try:
                     file = os.open(path, _NEW, 0o644)
                 except FileExistsError:
-                    if not self._without_owner(path):
+                    if not self._without_owner(path, runner):
                         return False
                 else:
                     with os.fdopen(file, "w") as opened:
@@ -351,16 +355,16 @@ class Store:
             return []
         return [claim for claim in read if claim and self.is_alive(claim.writer)]
 
-    def orphaned(self, experiment: str, group: str) -> bool:
-        """Whether a group was claimed by a process that is gone."""
+    def orphaned(self, experiment: str, group: str, runner: str) -> bool:
+        """Whether a group has a claim for this runner, whose task of it has ended."""
         claim = _read_claim(self._claim(experiment, group))
-        return claim is not None and not self.is_alive(claim.writer)
+        return claim is not None and claim.runner == runner
 
     def _claim(self, experiment: str, group: str) -> Path:
         return self.folder / experiment / "claims" / hashlib.sha256(group.encode()).hexdigest()[:24]
 
-    def _without_owner(self, path: Path) -> bool:
-        """Remove a claim whose writer is gone; False where the writer lives."""
+    def _without_owner(self, path: Path, runner: str = "") -> bool:
+        """Remove a claim whose writer is gone, or of this runner; False where the writer lives."""
         claim = _read_claim(path)
         if claim is None:  # being written just now, unless that was long ago
             try:
@@ -368,7 +372,7 @@ class Store:
                     return False
             except OSError:
                 return True
-        elif self.is_alive(claim.writer):
+        elif self.is_alive(claim.writer) and not (runner and claim.runner == runner):
             return False
         aside = path.with_name(f".{uuid.uuid4().hex}")
         try:
@@ -504,8 +508,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _read_claim(path: Path) -> Claim | None:
     try:
-        writer, *keys = json.loads(path.read_text())
-        return Claim(writer, tuple(keys))
+        writer, runner, *keys = json.loads(path.read_text())
+        return Claim(writer, runner, tuple(keys))
     except (OSError, ValueError):
         return None
 

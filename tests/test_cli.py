@@ -205,7 +205,9 @@ def test_ctrl_c_says_how_to_go_on(gexlib, monkeypatch):
     monkeypatch.setattr("gexlib.commands.run", interrupted)
     ended = gexlib("run", "data", "--profile", "smoke")
     assert ended.returncode == 130
-    assert ended.stderr == "gexlib: stopped; what was done is kept, the same command goes on from there.\n"
+    assert ended.stderr == (
+        "gexlib: stopped; what was done is kept, this goes on from there: gexlib run data --profile smoke\n"
+    )
 
 
 def test_the_list_says_how_each_cohort_comes_in(gexlib, tmp_path):

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gexlib import cli, commands, gram, provenance, results
+from gexlib import cli, commands, engines, gram, provenance, results
 from gexlib.checks import PLAIN
 from gexlib.errors import InputError
 from gexlib.experiments import section
 from gexlib.experiments.base import check
 from gexlib.results import Cell, read_table, record, table, verifications, write_table
 from gexlib.runner import run_cells
+from gexlib.store import Store
 
+HERE = engines.local(1)
 TINY = {
     "cohort": "simulated-tcga:smoke", "tasks": ["tcga/pan"], "methods": ["nn_default", "svm_linear", "majority"],
     "repeats": 3, "genes": [10], "inner_folds": 2, "grid": "small", "network": {"hidden": [8]},
@@ -29,7 +31,7 @@ def done(tmp_path_factory):
     """A finished run of the comparison."""
     chosen = section("comparison")
     cells = chosen.module.cells(check(chosen.module.Parameters, TINY, "comparison"))
-    return run_cells(chosen, cells, store=results.Store(tmp_path_factory.mktemp("store")))
+    return run_cells(chosen, cells, store=Store(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture
@@ -237,10 +239,11 @@ def profile(project):
     return "tiny"
 
 
-def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, profile, capsys):
+def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, profile, capsys, monkeypatch):
+    monkeypatch.setenv(results.RECORD, "0")
     keep(project, done.rows)
     out = project / "rows.parquet"
-    (run,) = commands.run(["comparison"], profile, ["repeats=2"], 1, None, out)
+    (run,) = commands.run(["comparison"], profile, ["repeats=2"], HERE, None, out)
     said = capsys.readouterr().err
     assert run.complete and "comparison: 6 of 6 cells done" in said
     assert "comparison: agrees with the record: 6 cells compared" in said
@@ -252,19 +255,30 @@ def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, p
     assert metadata["cells"] == metadata["done"] == 6 and metadata["complete"] is True
     assert metadata["cohorts"] == ["simulated-tcga:smoke"]
     assert metadata["host"] == provenance.host() and metadata["versions"] == provenance.versions()
+    mark = provenance.fingerprint("comparison")
+    assert metadata["code"] == {"comparison": {mark: provenance.parts("comparison")}}
+
+
+def test_what_the_record_has_is_taken_from_it(done, project, profile, home, capsys):
+    keep(project, done.rows[done.rows["repeat"] == 0].assign(fingerprint="older"))
+    (run,) = commands.run(["comparison"], profile, ["repeats=2"], HERE, None, None)
+    said = capsys.readouterr().err
+    assert run.complete and run.computed == 3
+    assert "comparison: 6 of 6 cells done, 3 from the record, 3 now" in said
+    assert "comparison: the record holds none of these cells." in said
 
 
 def test_a_budget_of_zero_is_told_and_what_is_there_is_written(project, profile, home, capsys):
-    commands.run(["comparison"], profile, ["repeats=1"], 1, None, None)
+    commands.run(["comparison"], profile, ["repeats=1"], HERE, None, None)
     out = project / "rows.parquet"
-    (run,) = commands.run(["comparison"], profile, [], 1, 0, out)
+    (run,) = commands.run(["comparison"], profile, [], HERE, 0, out)
     assert (run.done, run.cells, run.computed) == (3, 9, 0)
     assert "the budget is spent; the same command goes on from here" in capsys.readouterr().err
     assert read_table(out)[1]["complete"] is False
 
 
 def test_a_size_named_twice_is_one(project, profile, capsys):
-    (run,) = commands.run(["comparison"], profile, ["n=[20, 20]", "methods=[majority]", "repeats=1"], 1, None, None)
+    (run,) = commands.run(["comparison"], profile, ["n=[20, 20]", "methods=[majority]", "repeats=1"], HERE, None, None)
     assert run.complete and run.cells == 2
     assert not run.rows.duplicated(["key", "metric"]).any()
     assert "the budget is spent" not in capsys.readouterr().err
@@ -273,15 +287,15 @@ def test_a_size_named_twice_is_one(project, profile, capsys):
 @pytest.mark.parametrize("change", ["methods=[]", "class_weight=[]"])
 def test_parameters_that_leave_nothing_to_compute_are_refused(project, profile, change):
     with pytest.raises(InputError, match="comparison: these parameters leave nothing to compute"):
-        commands.run(["comparison"], profile, [change], 1, None, None)
+        commands.run(["comparison"], profile, [change], HERE, None, None)
 
 
 def test_sections_go_into_one_table(project, profile):
     out = project / "rows.csv"
-    commands.run(["data", "comparison"], profile, ["cohort=simulated-tcga:smoke"], 1, 0, out)
+    commands.run(["data", "comparison"], profile, ["cohort=simulated-tcga:smoke"], HERE, 0, out)
     with pytest.raises(InputError, match="data: parameter 'repeats' is not known"):
-        commands.run(["data", "comparison"], profile, ["repeats=1"], 1, 0, None)
-    runs = commands.run(["data", "comparison"], profile, [], 1, None, out)
+        commands.run(["data", "comparison"], profile, ["repeats=1"], HERE, 0, None)
+    runs = commands.run(["data", "comparison"], profile, [], HERE, None, out)
     rows = pd.read_csv(out, low_memory=False)
     assert len(rows) == sum(len(run.rows) for run in runs)
     assert list(rows["experiment"].unique()) == ["data", "comparison"]
@@ -318,11 +332,11 @@ def test_a_book_elsewhere_starts_from_a_copy_without_old_notebooks(project, tmp_
 
 def test_a_profile_with_a_few_fields_runs(project, home, capsys):
     (project / "profiles" / "mine.yml").write_text("data:\n  seed: 1\n")
-    (done,) = commands.run(["data"], "mine", [], 1, None, None)
+    (done,) = commands.run(["data"], "mine", [], HERE, None, None)
     assert done.complete and set(done.rows["cohort"]) == {"simulated-tcga:smoke"}
     assert "data: simulated-tcga:smoke: Simulated data" in capsys.readouterr().err
     with pytest.raises(InputError, match="profile mine has no block comparison: add one, or name the sections"):
-        commands.run(["data", "comparison"], "mine", [], 1, None, None)
+        commands.run(["data", "comparison"], "mine", [], HERE, None, None)
 
 
 def test_notes_of_the_section_follow_those_of_its_cohorts(home):
@@ -334,7 +348,7 @@ def test_notes_of_the_section_follow_those_of_its_cohorts(home):
 def test_rows_go_into_a_folder_that_is_there(project, home):
     (project / "profiles" / "mine.yml").write_text("data: {}\n")
     with pytest.raises(InputError, match="--out .*there is no folder .*typo; make it first"):
-        commands.run(["data"], "mine", [], 1, None, project / "typo" / "rows.csv")
+        commands.run(["data"], "mine", [], HERE, None, project / "typo" / "rows.csv")
     assert not (project / "typo").exists()
 
 
@@ -345,7 +359,7 @@ def test_what_only_the_sample_space_rounds_otherwise_agrees(project, tmp_path, c
     cells = chosen.module.cells(check(chosen.module.Parameters, {**TINY, **deep}, "comparison"))
     with monkeypatch.context() as patch:
         patch.setenv(PLAIN, "1")
-        keep(project, run_cells(chosen, cells, store=results.Store(tmp_path / "store")).rows)
+        keep(project, run_cells(chosen, cells, store=Store(tmp_path / "store")).rows)
     assert verify("comparison", "--sample", "9", "--jobs", "1") == 0
     assert "agrees with the record: 9 cells compared" in capsys.readouterr().out
     exact = gram.SampleSpace.forward

@@ -282,6 +282,14 @@ def test_a_claim_holds_until_it_is_given_back(tmp_path):
     assert two.claim("comparison", "group", ["k1"])
 
 
+def test_a_runner_takes_over_from_a_worker_of_its_own(tmp_path):
+    one, two = Store(tmp_path), Store(tmp_path)
+    assert one.claim("comparison", "group", ["k"], "runner")
+    assert two.orphaned("comparison", "group", "runner") and not two.orphaned("comparison", "group", "other")
+    assert not two.claim("comparison", "group", ["k"], "other") and two.claim("comparison", "group", ["k"], "runner")
+    assert [claim.writer for claim in one.claims("comparison")] == [two.writer]
+
+
 @pytest.mark.parametrize("content", ["{writer}", ""])
 def test_a_claim_ends_with_its_process(tmp_path, content, monkeypatch):
     store = Store(tmp_path)
@@ -292,13 +300,13 @@ def test_a_claim_ends_with_its_process(tmp_path, content, monkeypatch):
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     writer = ended.stdout.strip()
     assert ended.returncode == -9 and not store.is_alive(writer)
-    assert store.orphaned("comparison", "group") and store.claims("comparison") == []
+    assert store.claims("comparison") == []
     path = store._claim("comparison", "group")
     if not content:  # its writer died between creating and filling it
         path.write_text("")
         assert not store.claim("comparison", "group", ["k"])
         os.utime(path, (time.time() - 60,) * 2)
-    assert store.claim("comparison", "group", ["k"]) and not store.orphaned("comparison", "group")
+    assert store.claim("comparison", "group", ["k"])
 
 
 def test_a_writer_elsewhere_lives_by_its_signs(tmp_path):
