@@ -216,7 +216,7 @@ def dry_run(engine: Engine, settings: dict[str, str]) -> str:
     """
     dask = engine.dask
     if dask and dask.slurm:
-        job = needs("dask_jobqueue.slurm", "cluster").SLURMJob
+        job = needs("dask_jobqueue.slurm").SLURMJob
         return job("tcp://<address of the scheduler>", name="<name>", **_slurm(dask.slurm, settings)).job_script()
     if dask and dask.kubernetes:
         manifest = json.loads(json.dumps(_manifest(dask.kubernetes, settings)))  # nothing shared, which YAML would link
@@ -228,7 +228,7 @@ def dry_run(engine: Engine, settings: dict[str, str]) -> str:
     return "\n".join([what, *(f"{name}={value}" for name, value in settings.items())]) + "\n"
 
 
-def needs(module: str, extra: str):
+def needs(module: str, package: str = "gexlib[cluster]"):
     """Import a module of an optional package.
 
     Raises
@@ -243,7 +243,7 @@ def needs(module: str, extra: str):
     except ImportError:
         raise InputError(
             f"this engine needs {module.partition('.')[0].replace('_', '-')}, which is not installed: "
-            f"pip install 'gexlib[{extra}]'."
+            f"pip install '{package}'."
         ) from None
 
 
@@ -277,8 +277,8 @@ def _slurm(slurm: Slurm, settings: dict[str, str]) -> dict:
 
 def _manifest(kubernetes: Kubernetes, settings: dict[str, str]) -> dict:
     """Manifest of a DaskCluster: the operator's own, with one thread a worker and the volumes mounted."""
-    operator = needs("dask_kubernetes.operator", "kubernetes")
-    parse_bytes = needs("dask.utils", "cluster").parse_bytes
+    operator = needs("dask_kubernetes.operator", "dask-kubernetes")
+    parse_bytes = needs("dask.utils").parse_bytes
     size = {"cpu": str(kubernetes.cores), "memory": str(parse_bytes(kubernetes.memory))}
     worker = f"python -m distributed.cli.dask_worker --nthreads 1 --memory-limit {size['memory']}"
     manifest = operator.make_cluster_spec(
@@ -319,7 +319,7 @@ def opened(engine: Engine, settings: dict[str, str]) -> Iterator[Workers]:
         A package, the cluster or its scheduler is not there, or its workers are not like this process.
     """
     if engine.dask:
-        needs("distributed", "cluster")  # sets up its logging when it is imported
+        needs("distributed")  # sets up its logging when it is imported
     with _quiet():
         if engine.dask:
             workers = _Dask(engine.dask, settings)
@@ -380,8 +380,8 @@ class Workers:
         Yields
         ------
         index, result
-            As tasks end, in any order. The result is a `WorkerLost` where the worker died; on processes of this
-            machine that is so for every task that had not ended.
+            As tasks end, in any order. The result is a `WorkerLost` where the worker died: with loky of every task
+            that had not ended; on a Dask cluster of several machines only after the scheduler tried again.
         """
         waiting, flying = enumerate(tasks), {}
         self._begin()
@@ -484,16 +484,16 @@ class _Dask(Workers):
     """Workers of a Dask scheduler."""
 
     def __init__(self, dask: Dask, settings: dict[str, str]) -> None:
-        self.distributed, self.settings, self.patience = needs("distributed", "cluster"), dict(settings), PATIENCE
+        self.distributed, self.settings, self.patience = needs("distributed"), dict(settings), PATIENCE
         if dask.kubernetes:
             self.settings |= dask.kubernetes.env
         self.client = self.cluster = None
         self.refused, self.told = [], False  # what sbatch says; whether the user knows of the queue
         adapt = next((block.adapt for block in (dask.slurm, dask.kubernetes) if block and block.adapt), None)
-        workers_of_one = (dask.slurm.processes or dask.slurm.cores) if dask.slurm else 1
-        self.window = max(256, 4 * adapt.maximum * workers_of_one if adapt else 0)  # more than enough to grow on
+        each = (dask.slurm.processes or dask.slurm.cores) if dask.slurm else 1
+        self.window = 4 * max(256, adapt.maximum * each if adapt else 0)  # enough to be seen, and to grow on
         try:
-            with needs("dask", "cluster").config.set(DASK):
+            with needs("dask").config.set(DASK):
                 self._start(dask, adapt)
             self._alike(self._ask(self.client.nthreads))
         except BaseException:
@@ -541,7 +541,7 @@ class _Dask(Workers):
     def _slurm_cluster(self, slurm: Slurm) -> object:
         """Start a scheduler here whose workers are SLURM jobs, and note what sbatch refuses."""
         jobqueue, refused, failed = (
-            needs("dask_jobqueue.slurm", "cluster"),
+            needs("dask_jobqueue.slurm"),
             self.refused,
             self.distributed.Status.failed,
         )
@@ -572,7 +572,7 @@ class _Dask(Workers):
     def _kubernetes_cluster(self, kubernetes: Kubernetes) -> object:
         """Have Dask's operator start a scheduler and workers."""
         manifest = _manifest(kubernetes, self.settings)
-        KubeCluster = needs("dask_kubernetes.operator", "kubernetes").KubeCluster
+        KubeCluster = needs("dask_kubernetes.operator", "dask-kubernetes").KubeCluster
         try:
             return KubeCluster(custom_cluster_spec=manifest, namespace=kubernetes.namespace, quiet=True)
         except Exception as error:
@@ -654,7 +654,7 @@ class _Dask(Workers):
                 self.told = True
             time.sleep(0.1)
         self._alike(threads)
-        self.ready = True
+        self.ready, self.window = True, max(self.window, 4 * len(threads))
 
     def _end(self, flying: list) -> None:
         if flying and self.client.status == "running":
