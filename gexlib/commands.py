@@ -23,7 +23,7 @@ from gexlib.experiments import SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
 from gexlib.runner import Run, run_cells, run_section, settings
-from gexlib.store import Store
+from gexlib.store import Store, open_store
 from gexlib.training import resolve_device
 
 
@@ -248,7 +248,7 @@ def standings(names: list[str], profile: str, changes: list[str], store: Store) 
 
 def show_status(names: list[str], profile: str, changes: list[str]) -> None:
     """Print where sections stand, as a table, and what it does not say."""
-    store = Store()
+    store = open_store()
     found = standings(names, profile, changes, store)
     print(status.table(found).to_string(index=False))
     for note in status.notes(found, store):
@@ -257,7 +257,7 @@ def show_status(names: list[str], profile: str, changes: list[str]) -> None:
 
 def why(name: str, profile: str, changes: list[str]) -> None:
     """Print why the cells of a section, or one cell, stand where they stand."""
-    store = Store()
+    store = open_store()
     known = {word for each in SECTIONS.values() for word in (each.name, each.experiment, each.notebook)}
     if name in known:
         (found,) = standings([name], profile, changes, store)
@@ -273,7 +273,7 @@ def why(name: str, profile: str, changes: list[str]) -> None:
 
 def collect() -> None:
     """Pack the store, and say what came of it."""
-    store = Store()
+    store = open_store()
     for experiment in store.experiments():
         before = store.files(experiment)[1]
         files, cells = store.collect(experiment)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
+import importlib.util
+import io
+import json
 import os
 import platform
 import subprocess
+import tarfile
+import tempfile
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+
+from gexlib.syntax import reachable
 
 PACKAGE = Path(__file__).parent
 #: Parts of gexlib that decide no number: cohorts are known by their digest, the rest moves or sums up rows.
@@ -20,62 +26,63 @@ OUTSIDE = (
     "errors.py",
     "files.py",
     "provenance.py",
-    "rehearsal.py",
-    "results.py",
     "engines.py",
     "progress.py",
+    "rehearsal.py",
+    "results.py",
     "runner.py",
+    "statistics.py",
     "status.py",
     "store.py",
-    "statistics.py",
+    "syntax.py",
 )
+ROOTS = ("evaluate", "group")  # of an experiment's module: what decides the numbers of a cell
 LIBRARIES = ("torch", "numpy", "scikit-learn", "xgboost", "pandas", "scipy")
 
 
-def _normalised(path: Path) -> str:
-    """Syntax tree of a module as text, without docstrings (comments are gone already)."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return ast.dump(tree)
+def _parts(package: Path, experiment: str) -> dict[str, str]:
+    """Find the parts of an experiment in a package folder, as `parts` does in this one."""
+    module = importlib.util.find_spec(experiment).origin if "." in experiment else f"experiments.{experiment}"
+    return reachable(package, module, ROOTS, OUTSIDE)
 
 
-def _imports(path: Path) -> set[Path]:
-    """Modules of gexlib that a module imports, anywhere in its code."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    found = set()
-    for name in names:
-        if name.split(".")[0] == "gexlib":
-            inside = PACKAGE.joinpath(*name.split(".")[1:])
-            found |= {p for p in (inside.with_suffix(".py"), inside / "__init__.py") if p.is_file()}
-    return {path for path in found if not path.relative_to(PACKAGE).as_posix().startswith(OUTSIDE)}
+@cache
+def parts(experiment: str) -> dict[str, str]:
+    """Return the definitions of gexlib that decide an experiment's numbers, each with a digest of its code.
 
-
-def modules(experiment: str) -> list[Path]:
-    """Files of gexlib that an experiment's numbers depend on: its module and all it imports, in turn."""
-    pending, found = {PACKAGE / "experiments" / f"{experiment}.py" if "." not in experiment else PACKAGE.parent / (experiment.replace(".", "/") + ".py")}, set()
-    while pending:
-        path = pending.pop()
-        found.add(path)
-        pending |= _imports(path) - found
-    return sorted(found)
+    Returns
+    -------
+    dict of str to str
+        Such as "training.fit": 12 hexadecimal digits. Begun at the experiment's ``evaluate`` and ``group``, names are
+        followed from module to module; what only lists cells or sums up rows does not count, nor do comments and
+        docstrings. Where a name may mean several things, all of them count.
+    """
+    return _parts(PACKAGE, experiment)
 
 
 @cache
 def fingerprint(experiment: str) -> str:
-    """12 hexadecimal digits of the code behind an experiment; comments and docstrings do not count."""
-    total = hashlib.sha256()
-    for path in modules(experiment):
-        total.update(f"{path.name}\n{_normalised(path)}\n".encode())
-    return total.hexdigest()[:12]
+    """12 hexadecimal digits of the code behind an experiment, see `parts`."""
+    return hashlib.sha256(json.dumps(parts(experiment)).encode()).hexdigest()[:12]
+
+
+def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Say which parts changed, are new or are gone."""
+    found = {name: "changed" for name in before.keys() & now.keys() if before[name] != now[name]}
+    found |= dict.fromkeys(now.keys() - before.keys(), "is new") | dict.fromkeys(before.keys() - now.keys(), "is gone")
+    return [f"{name} {what}" for name, what in sorted(found.items())]
+
+
+@cache
+def parts_at(commit: str, experiment: str) -> dict[str, str] | None:
+    """Return the `parts` of an experiment at a commit; None where git does not have it."""
+    try:
+        packed = subprocess.run(["git", "archive", commit], cwd=PACKAGE, capture_output=True, check=True, timeout=60)
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
+            files.extractall(package := Path(folder) / PACKAGE.name, filter="data")
+            return _parts(package, experiment) or None
+    except (OSError, subprocess.SubprocessError, tarfile.TarError):
+        return None
 
 
 @cache
@@ -123,8 +130,3 @@ def host() -> dict:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {"cores": cores, "memory_gib": round(memory, 1), "machine": platform.machine()}
-
-
-def parts(experiment):
-    """stub"""
-    return {}

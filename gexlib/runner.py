@@ -28,7 +28,7 @@ from gexlib.experiments import Section, module_of
 from gexlib.files import home
 from gexlib.progress import Progress
 from gexlib.results import Cell, table
-from gexlib.store import DONE, Store
+from gexlib.store import DONE, Store, open_store
 
 #: Environment variables that decide what a worker does: it gets those of the process that runs the section.
 SETTINGS = ("GEXLIB_DATA", "GEXLIB_DEVICE", "GEXLIB_PLAIN")
@@ -303,7 +303,7 @@ def run_cells(
     InputError
         The store cannot be written to, no cell can be computed, or workers die before they begin.
     """
-    store = store or Store()
+    store = store or open_store()
     cells = list(dict.fromkeys(cells))  # a size or a method named twice is one
     mark = provenance.fingerprint(section.experiment)
     store.refresh(section.experiment)

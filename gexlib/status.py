@@ -122,10 +122,11 @@ def table(standings: list[Standing]) -> pd.DataFrame:
     for each in standings:
         count = Counter(each.states.values())
         left = each.minutes_left
+        counts = {"cells": len(each.states), **{state: count[state] for state in STATES}}
         lines.append(
-            {"section": each.section.name, "cells": len(each.states)}
-            | {state: count[state] for state in STATES}
-            | {"cells/min": f"{each.per_minute:.1f}" if each.per_minute else "", "time left": _duration(left)}
+            {"section": each.section.name}
+            | {name: "?" if each.absent else f"{number:,}" for name, number in counts.items()}
+            | {"cells/min": f"{each.per_minute:.1f}" if left else "", "time left": _duration(left)}
         )
     return pd.DataFrame(lines)
 

@@ -69,9 +69,13 @@ class Claim(NamedTuple):
     keys: tuple[str, ...]
 
 
-@lru_cache(maxsize=8)
-def open_store(folder: Path) -> Store:
+def open_store(folder: Path | None = None) -> Store:
     """Return this process's store in a folder: tasks that arrive one by one share index and segment."""
+    return _opened_once(folder or home() / "store")
+
+
+@lru_cache(maxsize=8)
+def _opened_once(folder: Path) -> Store:
     return Store(folder)
 
 
