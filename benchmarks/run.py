@@ -26,8 +26,8 @@ from gexlib.errors import InputError
 from gexlib.experiments import comparison, pan_to_specific, section
 from gexlib.files import atomic_path
 from gexlib.results import Cell
-from gexlib.store import Store
 from gexlib.runner import keep_memory, run_cells, settings
+from gexlib.store import Store
 from gexlib.tasks import holdout, problem
 from gexlib.training import OPTIMISERS, Training, weighted_cross_entropy
 from gexlib.transfer import new_network

@@ -115,7 +115,6 @@ class Task(NamedTuple):
     fingerprint: str
     begun: str
     runner: str
-    settings: dict[str, str]
     deadline: float | None
     alone: bool = False
 
@@ -143,8 +142,6 @@ def evaluate_group(task: Task) -> Outcome:
     import torch  # here, so that listing what is done needs no torch
 
     experiment, store = task.cells[0].experiment, task.store
-    if store.writer != task.runner:
-        os.environ.update(task.settings)
     if provenance.fingerprint(experiment) != task.fingerprint:
         raise InputError(
             f"the worker on {socket.gethostname()} has other code of {experiment}: install the same version of gexlib "
@@ -343,10 +340,9 @@ def _compute(
     store.live()
     experiment, begun = section.experiment, provenance.now()
     deadline = None if budget is None else time.time() + 60 * budget
-    environment = settings()
 
     def task(cells: list[Cell], group: str, alone: bool = False) -> Task:
-        return Task(cells, group, store, mark, begun, store.writer, environment, deadline, alone)
+        return Task(cells, group, store, mark, begun, store.writer, deadline, alone)
 
     done, failed, elsewhere = set(), set(), set()
     left = wanted
