@@ -79,13 +79,16 @@ def _run(
     lent = f", {len(done.from_record)} from the record" if done.from_record else ""
     seconds = time.time() - begun
     say(f"{each.name}: {done.done} of {done.cells} cells done{lent}, {done.computed} now in {seconds:.0f} s.")
-    for line in failures(each, done):
+    for line in (*open_store().damage.values(), *failures(each, done)):
         say(line)
     if done.done + len(done.failed) < done.cells:
         say(f"{each.name}: the budget is spent; the same command goes on from here.")
     here = done.rows[~done.rows["key"].isin(done.from_record)]
     if len(here):
-        say(f"{each.name}: {agreement(here, results.record(each.experiment)[0])}")
+        try:
+            say(f"{each.name}: {agreement(here, results.record(each.experiment)[0])}")
+        except InputError as error:  # what was computed is not lost for it
+            say(f"{each.name}: not compared with the record: {error}")
     if executed and done.done:
         fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()], executed)
         say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")

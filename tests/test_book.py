@@ -91,7 +91,10 @@ def html(tmp_path_factory):
         return Path(built).absolute()
     out = tmp_path_factory.mktemp("book")
     program = [sys.executable, "-m", "gexlib.cli", "book", "--profile", "smoke", "--out", str(out)]
-    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    # `make test` has a home that book and notebooks share: what both show is computed once
+    home = os.environ.get("GEXLIB_TEST_HOME") or os.environ["GEXLIB_HOME"]
+    environment = {**os.environ, "GEXLIB_HOME": home}
+    ended = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-4000:]
     (index,) = out.rglob("html/index.html")
     return index.parent

@@ -259,13 +259,44 @@ def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, p
     assert metadata["code"] == {"comparison": {mark: provenance.parts("comparison")}}
 
 
-def test_what_the_record_has_is_taken_from_it(done, project, profile, home, capsys):
+def test_what_the_record_has_is_taken_from_it(done, project, profile, home, capsys, monkeypatch):
+    monkeypatch.delenv(results.RECORD, raising=False)
     keep(project, done.rows[done.rows["repeat"] == 0].assign(fingerprint="older"))
     (run,) = commands.run(["comparison"], profile, ["repeats=2"], HERE, None, None)
     said = capsys.readouterr().err
     assert run.complete and run.computed == 3
     assert "comparison: 6 of 6 cells done, 3 from the record, 3 now" in said
     assert "comparison: the record holds none of these cells." in said
+    (project / "results" / "comparison-tiny.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(InputError, match="comparison-tiny.parquet is not a readable Parquet file.*--no-record"):
+        commands.run(["comparison"], profile, ["repeats=2"], HERE, None, None)
+    monkeypatch.setenv(results.RECORD, "0")
+    (run,) = commands.run(["comparison"], profile, ["repeats=2"], HERE, None, None)
+    assert run.complete and run.computed == 3
+    assert "comparison: not compared with the record: " in capsys.readouterr().err
+    monkeypatch.setenv(results.RECORD, "maybe")
+    with pytest.raises(InputError, match="GEXLIB_RECORD=maybe is not known: use 0 or 1"):
+        commands.run(["comparison"], profile, ["repeats=2"], HERE, None, None)
+
+
+def test_cells_that_fail_are_told_by_kind_and_end_with_1(home, capsys, monkeypatch):
+    chosen = section("data").module
+    real = chosen.counts
+    monkeypatch.setattr(chosen, "counts", lambda cohort, seed: real(cohort, seed) if seed < 0 else 1 / 0)
+    words = ["run", "data", "--profile", "smoke", "--no-notebook", "--jobs", "1"]
+    for again in ([], ["--retry-failed"]):
+        monkeypatch.setattr(sys, "argv", ["gexlib", *words, *again])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 1
+        said = capsys.readouterr().err
+        assert "data: 4 of 6 cells done, " in said and "data: 2 failed: ZeroDivisionError: division by zero" in said
+        assert "--retry-failed runs what failed again" in said and "the budget is spent" not in said
+    monkeypatch.setattr(chosen, "counts", real)
+    monkeypatch.setattr(sys, "argv", ["gexlib", *words, "--retry-failed"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code and "data: 6 of 6 cells done, 2 now" in capsys.readouterr().err
 
 
 def test_a_budget_of_zero_is_told_and_what_is_there_is_written(project, profile, home, capsys):

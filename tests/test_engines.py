@@ -15,6 +15,9 @@ from engine_tasks import always_deadly, deadly, failing, nap, square, where
 from gexlib import engines
 from gexlib.engines import Dask, Engine, Local, Slurm, WorkerLost
 from gexlib.errors import InputError
+from gexlib.runner import run_cells
+from gexlib.store import Store
+from tests.toy import SECTION, toys
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "engines").glob("*.yml"))
@@ -221,6 +224,15 @@ def test_workers_have_the_settings_and_one_thread(workers):
         assert (pid == os.getpid()) == (workers.kind == "here")
         assert threads == "1"
     assert os.environ["GEXLIB_HOME"] == before
+
+
+def test_cells_give_the_same_table_everywhere(workers, tmp_path):
+    cells = toys(8, special={3: {"raises": "value"}, 5: {"dies": str(tmp_path / "died")}})
+    cells = cells if workers.kind != "here" else [cell for cell in cells if not cell.parameters.get("dies")]
+    run = run_cells(SECTION, cells, workers, store=Store(tmp_path / "store"))
+    wanted = [cell.parameters["number"] for cell in cells if not cell.parameters.get("raises")]
+    assert sorted(run.rows["value"]) == wanted and run.computed == len(wanted)
+    assert [(cell.parameters["number"], error["message"]) for cell, error in run.failed.items()] == [(3, "cell 3")]
 
 
 def test_words_say_what_the_workers_are(workers):
