@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, ClassVar
@@ -352,6 +353,17 @@ def _quiet() -> Iterator[None]:
                 log.setLevel(level)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have processes that are started meanwhile not hear Ctrl-C, which is for the one that ends them."""
+    resource_tracker.ensure_running()  # first, as its own start lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Workers:
     """Processes that run tasks.
 
@@ -423,13 +435,12 @@ class _Pool(Workers):
             self.count,
             timeout=300,  # idle ones end: they would not see this process being killed
             env={**ONE_THREAD, **self.settings},
-            initializer=signal.signal,  # Ctrl-C reaches all processes of a terminal; it is this one that ends the pool
-            initargs=(signal.SIGINT, signal.SIG_IGN),
         )
 
     def _submit(self, function: Callable, task: object) -> Future:
         try:
-            future = self.pool.submit(function, task)
+            with _deaf():  # it starts processes
+                future = self.pool.submit(function, task)
         except TerminatedWorkerError as error:
             future = Future()
             future.set_exception(error)
@@ -506,15 +517,16 @@ class _Dask(Workers):
     def _start(self, dask: Dask, adapt: Adapt | None) -> None:
         """Start the cluster, where it is ours, and connect."""
         if dask.local:
-            self.cluster = self.distributed.LocalCluster(
-                n_workers=dask.local.workers,
-                threads_per_worker=1,
-                memory_limit=dask.local.memory or 0,
-                dashboard_address=":8787" if dask.local.dashboard else None,
-                silence_logs=logging.CRITICAL + 1,
-                scheduler_kwargs={"allowed_failures": 0},
-                env={**ONE_THREAD, **self.settings},
-            )
+            with _deaf():
+                self.cluster = self.distributed.LocalCluster(
+                    n_workers=dask.local.workers,
+                    threads_per_worker=1,
+                    memory_limit=dask.local.memory or 0,
+                    dashboard_address=":8787" if dask.local.dashboard else None,
+                    silence_logs=logging.CRITICAL + 1,
+                    scheduler_kwargs={"allowed_failures": 0},
+                    env={**ONE_THREAD, **self.settings},
+                )
         elif dask.slurm:
             self.cluster, self.patience = self._slurm_cluster(dask.slurm), None
         elif dask.kubernetes:

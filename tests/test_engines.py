@@ -192,7 +192,11 @@ def quick_timeout():
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Give the file of a scheduler with two workers, as others would start them."""
+    import distributed
+
     with scheduler(tmp_path_factory.mktemp("cluster")) as (_, file), worker(file, count=2):
+        with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
         yield file
 
 
