@@ -149,7 +149,7 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
         content = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
-            f"{path} is not a readable Parquet file ({error}); restore it, for example with git, or run with --no-record."
+            f"{path} is not a readable Parquet file ({error}); restore it, as with git, or run with --no-record."
         ) from None
     metadata = json.loads((content.schema.metadata or {}).get(b"gexlib", b"{}"))
     return content.to_pandas(), metadata

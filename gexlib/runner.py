@@ -147,9 +147,10 @@ def evaluate_group(task: Task) -> Outcome:
             f"the worker on {socket.gethostname()} has other code of {experiment}: install the same version of gexlib "
             "there and start its workers again."
         )
+    failed, heavy = [], []
+    done = _left_behind(task)[1]  # by a worker that died, where the engine gives its task to another
     if not store.claim(experiment, task.group, [cell.key for cell in task.cells], task.runner):
         return Outcome(elsewhere=True)
-    done, failed, heavy = [], [], []
     torch.set_num_threads(1)
     keep_memory()
 
@@ -355,8 +356,9 @@ def _compute(
         for index, outcome in workers.run(evaluate_group, tasks):
             if isinstance(outcome, WorkerLost):
                 lost += 1
-                if at_hand := _at_hand(tasks[index]):
-                    alone.append((at_hand, tasks[index].group))
+                at_hand, kept = _left_behind(tasks[index])
+                alone += [(cell, tasks[index].group) for cell in at_hand]
+                done.update(kept)
                 continue
             alone += [(cell, tasks[index].group) for cell in tasks[index].cells if cell.key in outcome.heavy]
             done.update(outcome.done)
@@ -393,13 +395,16 @@ def _compute(
     return len(done)
 
 
-def _at_hand(task: Task) -> Cell | None:
-    """Return the cell that a worker had in hand when it died; None where it had not begun."""
+def _left_behind(task: Task) -> tuple[list[Cell], list[str]]:
+    """Return the cell that a worker had in hand when it died, and the keys of those that it had done."""
     experiment = task.cells[0].experiment
-    task.store.refresh(experiment)
     if not task.store.orphaned(experiment, task.group, task.runner):
-        return None
-    return next((cell for cell in task.cells if task.store.entry(cell, task.fingerprint) is None), None)
+        return [], []  # it had not begun
+    task.store.refresh(experiment)
+    entries = {cell: task.store.entry(cell, task.fingerprint) for cell in task.cells}
+    fresh = {cell: entry for cell, entry in entries.items() if entry and entry.date >= task.begun}
+    done = [cell.key for cell, entry in fresh.items() if entry.state == DONE]
+    return [cell for cell in task.cells if cell not in fresh][:1], done
 
 
 def _futile(name: str, cells: list[Cell], store: Store, mark: str) -> str:

@@ -257,7 +257,8 @@ def test_packing_changes_nothing_but_files(full):
 def test_packing_leaves_the_segments_of_processes_that_live(full):
     store, cells = full
     code = (
-        "import sys; from tests.test_working_store import *; s = Store(sys.argv[1]); s.write(cell(n=30), rows(30), STAMP); "
+        "import sys; from tests.test_working_store import *; s = Store(sys.argv[1]); "
+        "s.write(cell(n=30), rows(30), STAMP); "
         "print('w', flush=True); input(); s.write(cell(n=31), rows(31), STAMP)"
     )
     command = [sys.executable, "-c", code, str(store.folder)]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_engines import ENVIRONMENT, process, scheduler, worker
+from test_engines import scheduler, worker
 
 from gexlib import commands, engines
 from gexlib.experiments import section
 from gexlib.results import Cell, read_table
 from gexlib.runner import run_cells, settings
 from gexlib.store import Store
+from tests.test_runner import SMALL, cells_of
 
 pytestmark = pytest.mark.stress
 
@@ -124,8 +125,8 @@ def test_killed_runs_resume(tmp_path, record_property):
 
 
 def test_killed_workers_cost_their_cells_only(tmp_path, record_property):
-    """Workers of one run killed (SIGKILL) at ten random moments, as the system does when memory runs out: the run goes on
-    to the end by itself; whole table.
+    """Workers of one run killed (SIGKILL) at ten random moments, as the system does when memory runs out: the run
+    goes on to the end by itself; whole table.
     """
     draw, home = seeded(record_property), tmp_path / "home"
     environment = {**os.environ, "GEXLIB_HOME": str(home)}
@@ -152,12 +153,10 @@ def test_killed_workers_cost_their_cells_only(tmp_path, record_property):
 
 
 def test_workers_of_a_cluster_come_and_go(tmp_path, record_property):
-    """A Dask scheduler and two workers, processes of their own: one worker is killed and another comes; the same table as
-    on processes of this machine and in one process.
+    """A Dask scheduler and two workers, processes of their own, one of which is killed: the same table as on processes
+    of this machine and in one process.
     """
     chosen = section("pan-to-specific")
-    from tests.test_runner import SMALL, cells_of
-
     _, cells = cells_of("pan-to-specific", **dict(SMALL, n=[8, 10, 12, 14], frozen=[0, 1, 2], repeats=3))
     one = run_cells(chosen, cells, store=Store(tmp_path / "one")).rows
     with scheduler(tmp_path) as (_, file), worker(file) as first, worker(file):
@@ -184,4 +183,3 @@ def test_workers_of_a_cluster_come_and_go(tmp_path, record_property):
     assert run.complete and not run.failed
     for rows in (run.rows, two):
         assert commands.agreement(rows, one).startswith(f"agrees with the record: {len(cells)} cells")
-    assert ENVIRONMENT and process
