@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stress
 
 RUN = (
     f"{sys.executable} -m gexlib.cli run pan-to-specific --profile smoke --no-notebook --jobs 2 "
-    "-p cohort=simulated-tcga:smoke -p n=[8,12,16] -p frozen=[0,1] -p repeats=2 -p folds=4 -p methods=[]"
+    "-p cohort=simulated-tcga:smoke -p n=[8,12,16] -p frozen=[0,1] -p repeats=2 -p folds=4 -p methods=[] -p pooled=[]"
 )
 CELLS = 2 * 2 * 4 * (1 + 3 * (1 + 2))
 
@@ -50,14 +50,14 @@ def test_a_disk_that_is_full_or_read_only_is_one_sentence(tmp_path, record_prope
         mount -o remount,size=$((used + 60))k $DISK
         code=0; {RUN} 2> /tmp/said.$$ || code=$?
         echo "full: $code $(tail -1 /tmp/said.$$)"
-        grep -c Traceback /tmp/said.$$ && exit 1
+        if grep -q Traceback /tmp/said.$$; then cat /tmp/said.$$; exit 1; fi
         mount -o remount,size=40m $DISK
         {RUN} --budget 0 2>&1 | grep 'cells done'
         {RUN} 2>&1 | grep 'cells done'
         mount -o remount,ro $DISK
         code=0; {RUN} -p repeats=3 2> /tmp/said.$$ || code=$?
         echo "read-only: $code $(tail -1 /tmp/said.$$)"
-        grep -c Traceback /tmp/said.$$ && exit 1
+        if grep -q Traceback /tmp/said.$$; then cat /tmp/said.$$; exit 1; fi
         {RUN} 2>&1 | grep 'cells done'
         rm /tmp/said.$$
         """,
