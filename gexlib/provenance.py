@@ -26,7 +26,7 @@ OUTSIDE = (
     "errors.py",
     "files.py",
     "provenance.py",
-    "engines.py",
+    "engines/",
     "progress.py",
     "rehearsal.py",
     "results.py",

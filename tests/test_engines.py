@@ -13,7 +13,7 @@ import yaml
 from engine_tasks import always_deadly, deadly, failing, nap, square, where
 
 from gexlib import engines
-from gexlib.engines import Dask, Engine, Local, Slurm, WorkerLost
+from gexlib.engines import Dask, Engine, Local, Slurm, WorkerLost, clusters
 from gexlib.errors import InputError
 from gexlib.runner import run_cells
 from gexlib.store import Store
@@ -335,12 +335,12 @@ def test_workers_of_another_version_are_refused(cluster, monkeypatch):
 
 
 def test_a_scheduler_without_workers_and_one_that_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "PATIENCE", 0.3)
+    monkeypatch.setattr(clusters, "PATIENCE", 0.3)
     with scheduler(tmp_path) as (one, file):
         asked = Engine(dask=Dask(scheduler_file=str(file)))
         with engines.opened(asked, {}) as workers, pytest.raises(InputError, match="no worker came to .* start some"):
             list(workers.run(square, [1]))
-        monkeypatch.setattr(engines, "PATIENCE", 30)
+        monkeypatch.setattr(clusters, "PATIENCE", 30)
         with worker(file), engines.opened(asked, {}) as workers:
             with pytest.raises(InputError, match="is gone; what was done is kept, and the same command goes on"):
                 for _ in workers.run(nap, [0, 60]):
