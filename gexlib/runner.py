@@ -49,7 +49,7 @@ class Run:
     done : int
         Cells whose rows are there, however they came.
     computed : int
-        Cells computed just now.
+        Cells computed just now, be it by another run at the same time.
     parameters : dict
         As given.
     profile : str
@@ -147,10 +147,9 @@ def evaluate_group(task: Task) -> Outcome:
             f"the worker on {socket.gethostname()} has other code of {experiment}: install the same version of gexlib "
             "there and start its workers again."
         )
-    failed, heavy = [], []
-    done = _left_behind(task)[1]  # by a worker that died, where the engine gives its task to another
     if not store.claim(experiment, task.group, [cell.key for cell in task.cells], task.runner):
         return Outcome(elsewhere=True)
+    done, failed, heavy = [], [], []
     torch.set_num_threads(1)
     keep_memory()
 
@@ -317,7 +316,8 @@ def run_cells(
         store.keep_code(section.experiment, mark, provenance.parts(section.experiment))
         here = nullcontext(workers) if workers else opened(local(1), {})
         with here as running, Progress(section.name, store, mark, wanted, len(cells), quiet, log):
-            computed = _compute(section, wanted, running, budget, store, mark)
+            _compute(section, wanted, running, budget, store, mark)
+        computed = sum(store.entry(cell, mark) is not None and store.entry(cell, mark).state == DONE for cell in wanted)
     rows = [row for _, of_cell in store.rows(cells, mark) for row in of_cell]
     kept = table(rows)
     here = set(kept["key"])
@@ -336,8 +336,8 @@ def run_cells(
 
 def _compute(
     section: Section, wanted: list[Cell], workers: Workers, budget: float | None, store: Store, mark: str
-) -> int:
-    """Compute cells on workers until each has ended, here or in another run; return how many were done here."""
+) -> None:
+    """Compute cells on workers until each has ended, here or in another run."""
     store.live()
     experiment, begun = section.experiment, provenance.now()
     deadline = None if budget is None else time.time() + 60 * budget
@@ -356,9 +356,7 @@ def _compute(
         for index, outcome in workers.run(evaluate_group, tasks):
             if isinstance(outcome, WorkerLost):
                 lost += 1
-                at_hand, kept = _left_behind(tasks[index])
-                alone += [(cell, tasks[index].group) for cell in at_hand]
-                done.update(kept)
+                alone += [(cell, tasks[index].group) for cell in _at_hand(tasks[index])]
                 continue
             alone += [(cell, tasks[index].group) for cell in tasks[index].cells if cell.key in outcome.heavy]
             done.update(outcome.done)
@@ -392,19 +390,16 @@ def _compute(
                 )
             time.sleep(1)  # another run is at what is left: it is waited for, or taken over where it dies
     _await(wanted, done, store, mark)
-    return len(done)
 
 
-def _left_behind(task: Task) -> tuple[list[Cell], list[str]]:
-    """Return the cell that a worker had in hand when it died, and the keys of those that it had done."""
+def _at_hand(task: Task) -> list[Cell]:
+    """Return the cell that a worker had in hand when it died; none where it had not begun."""
     experiment = task.cells[0].experiment
     if not task.store.orphaned(experiment, task.group, task.runner):
-        return [], []  # it had not begun
+        return []
     task.store.refresh(experiment)
-    entries = {cell: task.store.entry(cell, task.fingerprint) for cell in task.cells}
-    fresh = {cell: entry for cell, entry in entries.items() if entry and entry.date >= task.begun}
-    done = [cell.key for cell, entry in fresh.items() if entry.state == DONE]
-    return [cell for cell in task.cells if cell not in fresh][:1], done
+    entries = ((cell, task.store.entry(cell, task.fingerprint)) for cell in task.cells)
+    return [cell for cell, entry in entries if not entry or entry.date < task.begun][:1]
 
 
 def _futile(name: str, cells: list[Cell], store: Store, mark: str) -> str:
