@@ -183,7 +183,10 @@ def cohort_calibrate(name: str) -> None:
     print(json.dumps(calibrate.calibrate(cohort), indent=1))
 
 
-@app.command(epilog="Example: gexlib run pan-to-specific --profile record -p targets=[BRCA] -p n=[8,16,32]")
+@app.command(
+    epilog="Examples: gexlib run pan-to-specific --profile record -p targets=[BRCA] -p n=[8,16,32]; "
+    "gexlib run --profile paper --backend engines/slurm.yml"
+)
 def run(
     sections: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(SECTIONS)}. Default: all.")] = None,
     profile: Profile = "demo",

@@ -133,12 +133,12 @@ def table(standings: list[Standing]) -> pd.DataFrame:
 
 def notes(standings: list[Standing], store: Store) -> Iterator[str]:
     """Yield what the table does not say, in sentences."""
+    if lent := [f"{each.section.name} {each.from_record:,}" for each in standings if each.from_record]:
+        yield f"Cells from the record, results/, that are not in the store: {', '.join(lent)}."
     for each in standings:
         name, experiment = each.section.name, each.section.experiment
         if each.absent:
             yield f"{name}: {each.absent[0]} is not on this machine yet, so its cells cannot be listed."
-        if each.from_record:
-            yield f"{name}: {each.from_record:,} cells are in the record, results/, and not in the store."
         if each.outdated:
             yield f"{name}: {each.outdated:,} of the missing cells were computed by other code; gexlib why {name}"
         files, size = store.files(experiment)

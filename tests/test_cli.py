@@ -51,11 +51,22 @@ def home(tmp_path_factory):
     return str(tmp_path_factory.mktemp("home"))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["fetch", "--help"], ["verify", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["fetch", "--help"],
+        ["verify", "--help"],
+        ["status", "--help"],
+        ["why", "--help"],
+        ["collect", "--help"],
+    ],
+)
 def test_help_shows_an_example(gexlib, words):
     ended = gexlib(*words)
     assert ended.returncode == 0
-    assert len(words) == 1 or "Example: " in ended.stdout
+    assert len(words) == 1 or "Example" in ended.stdout
 
 
 @pytest.mark.parametrize(

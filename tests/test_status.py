@@ -61,7 +61,7 @@ def test_every_state_is_counted(project, store, code):
     found = status.standing_of(SECTION, cells, store)
     assert counts(cells, store) == {"cells": 12, "done": 3, "unverified": 1, "failed": 1, "running": 1, "missing": 6}
     assert found.from_record == 2 and found.states[cells[4]] == "unverified"
-    assert any("2 cells are in the record" in note for note in status.notes([found], store))
+    assert any("not in the store: tests.toy 2." in note for note in status.notes([found], store))
 
 
 def test_a_stamp_verifies_the_cells_of_its_cohorts(project, store):
