@@ -55,6 +55,7 @@ bench: $(STAMP)  ## speed and memory beside what a user would write instead
 	@$(BIN)/python benchmarks/run.py
 	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/classical.py
+	@$(BIN)/python benchmarks/store.py --cells 10000 --seconds 20
 
 clean:  ## remove built pages, executed notebooks and caches (.venv stays)
 	rm -rf _build build book/executed .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-os.environ["PYTHONPATH"] = str(ROOT)  # of worker processes
 
 from gexlib import engines, provenance, results, status  # noqa: E402
 from gexlib.runner import run_cells, settings  # noqa: E402
@@ -100,6 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=120, help="cells of one second")
     asked = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(ROOT)  # of worker processes
     of_store(asked.cells)
     of_runner(asked.cells)
     of_seconds(asked.seconds)

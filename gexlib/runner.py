@@ -107,7 +107,26 @@ def settings() -> dict[str, str]:
 
 
 class Task(NamedTuple):
-    """What a worker needs to run the cells of a group: values, a folder, never a matrix."""
+    """What a worker needs to run the cells of a group: values, a folder, never a matrix.
+
+    Attributes
+    ----------
+    cells : list of Cell
+    group : str
+        What the claim of the group is for: this code and these shared samples or networks.
+    store : Store
+        In the worker it is that process's own, of the same folder.
+    fingerprint : str
+        Of the code that is to compute the cells.
+    begun : str
+        When the run began; what failed before may be run again.
+    runner : str
+        The process that runs the section, by its name in the store.
+    deadline : float, optional
+        Seconds since the epoch after which no cell is begun.
+    alone : bool
+        Whether nothing runs beside it: running out of memory is then a failure.
+    """
 
     cells: list[Cell]
     group: str
@@ -120,12 +139,14 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a task ended: keys of the cells that were done or failed, and of those that want more memory."""
+    """How a task ended: keys of the cells that were done or failed, and of those that want more memory.
+
+    All are empty where another run has the group.
+    """
 
     done: Sequence[str] = ()
     failed: Sequence[str] = ()
     heavy: Sequence[str] = ()
-    elsewhere: bool = False  # another run is at this group
 
 
 def evaluate_group(task: Task) -> Outcome:
@@ -148,7 +169,7 @@ def evaluate_group(task: Task) -> Outcome:
             "there and start its workers again."
         )
     if not store.claim(experiment, task.group, [cell.key for cell in task.cells], task.runner):
-        return Outcome(elsewhere=True)
+        return Outcome()
     done, failed, heavy = [], [], []
     torch.set_num_threads(1)
     keep_memory()
@@ -197,7 +218,7 @@ def _evaluated(
             except Exception as error:  # whatever it is: the cell is lost, the others are not
                 cell, got = left[0], error
             if cell is None:
-                break
+                return
             left.remove(cell)
             now = time.perf_counter()
             yield cell, got, now - begun, rehearsal.networks() - before

@@ -89,3 +89,12 @@ def test_shared_folds_find_the_scores_of_pipelines():
         "linear SVM on all genes", "t-test and Gaussian SVM", "t-test and LASSO", "t-statistics alone"
     ]  # fmt: skip
     assert all(float(words["largest difference"]) < 1e-6 for words in found.values())
+
+
+def test_store_and_runner_are_measured(capsys, monkeypatch):
+    bench = load("store")
+    monkeypatch.setattr(bench, "ENGINES", {})
+    bench.of_store(40)
+    bench.of_runner(40)
+    said = capsys.readouterr().out
+    assert "store, packed: where every cell stands (gexlib status)" in said and "this process" in said
