@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import joblib
@@ -160,8 +162,6 @@ def evaluate_group(task: Task) -> Outcome:
     InputError
         The worker's code is not that of the process that runs the section, or the store cannot be written to.
     """
-    import torch  # here, so that listing what is done needs no torch
-
     experiment, store = task.cells[0].experiment, task.store
     if provenance.fingerprint(experiment) != task.fingerprint:
         raise InputError(
@@ -171,7 +171,9 @@ def evaluate_group(task: Task) -> Outcome:
     if not store.claim(experiment, task.group, [cell.key for cell in task.cells], task.runner):
         return Outcome()
     done, failed, heavy = [], [], []
-    torch.set_num_threads(1)
+    module = module_of(experiment)
+    if torch := sys.modules.get("torch"):  # not every experiment imports it
+        torch.set_num_threads(1)
     keep_memory()
 
     def may_go_on() -> bool:
@@ -185,7 +187,7 @@ def evaluate_group(task: Task) -> Outcome:
         store.refresh(experiment)
         cells = [cell for cell in task.cells if not kept_meanwhile(cell)]
         with threadpool_limits(1), joblib.parallel_config("sequential"):
-            for cell, got, seconds, networks in _evaluated(cells, may_go_on):
+            for cell, got, seconds, networks in _evaluated(module, cells, may_go_on):
                 stamp = provenance.stamp(experiment, seconds)
                 if not isinstance(got, Exception):
                     store.write(cell, got, stamp, networks)
@@ -201,7 +203,7 @@ def evaluate_group(task: Task) -> Outcome:
 
 
 def _evaluated(
-    cells: list[Cell], may_go_on: Callable[[], bool]
+    module: ModuleType, cells: list[Cell], may_go_on: Callable[[], bool]
 ) -> Iterator[tuple[Cell, list[dict] | Exception, float, int]]:
     """Yield each cell with its rows or with what it raised, the seconds it took and the networks it trained."""
     left = list(cells)
@@ -211,7 +213,7 @@ def _evaluated(
 
     while left and may_go_on():
         before, begun = rehearsal.networks(), time.perf_counter()
-        evaluated = module_of(left[0].experiment).evaluate(while_allowed())
+        evaluated = module.evaluate(while_allowed())
         while True:
             try:
                 cell, got = next(evaluated, (None, None))

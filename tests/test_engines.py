@@ -294,7 +294,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("text", ["loky: {workers: 2}", "dask: {local: {workers: 2}}"], ids=["loky", "dask"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("loky: {workers: 2}", id="loky"),
+        pytest.param("dask: {local: {workers: 2}}", id="dask", marks=pytest.mark.stress),
+    ],
+)
 def test_ctrl_c_ends_all_within_seconds(tmp_path, text):
     script, file = tmp_path / "script.py", tmp_path / "engine.yml"
     script.write_text(SCRIPT)
