@@ -25,7 +25,7 @@ WORDS = [
     "run", "pan-to-specific", "--profile", "smoke", "--no-notebook", "--jobs", "2", "-p", "cohort=simulated-tcga:smoke",
     "-p", "n=[8,12,16,20]", "-p", "frozen=[0,1,2]", "-p", "repeats=4", "-p", "folds=4", "-p", "methods=[lasso]",
 ]  # fmt: skip
-CELLS = 2 * 4 * 4 * (1 + 4 * (1 + 3 + 2))  # targets, repeats, folds; zero-shot, for each n baseline, F, classical, pooled
+CELLS = 2 * 4 * 4 * (1 + 4 * (1 + 3 + 2))  # targets, repeats, folds; zero-shot; at each n baseline, F, two classical
 KILLS = 30
 QUIET = 30  # seconds in which every worker must have come to rest
 COMMAND = [sys.executable, "-m", "gexlib.cli", *WORDS]
