@@ -145,10 +145,10 @@ def _terms(cube: Cube, X: np.ndarray, y: np.ndarray, pairs: int, trees: int, poi
 def _interaction(predict, cube: Cube, others: np.ndarray, i: int, j: int, steps: int = 12) -> float:
     """Variance by the interaction of two inputs: E[f | xi, xj] on a grid, less what each does alone.
 
-    The grid has every listed value of an input once, or `steps` points of a continuous one. Every point of it
-    sees the same values of the other inputs, so that what these do cancels.
+    The grid has every listed value of an input once, or `steps` points of a continuous one or of a longer list. Every
+    point of it sees the same values of the other inputs, so that what these do cancels.
     """
-    sizes = [len(cube.levels.get(cube.names[k], range(steps))) for k in (i, j)]
+    sizes = [min(steps, len(cube.levels.get(cube.names[k], range(steps)))) for k in (i, j)]
     middles = [(np.arange(size) + 0.5) / size for size in sizes]
     at = np.tile(others, (sizes[0] * sizes[1], 1))
     grid = np.meshgrid(*middles, indexing="ij")

@@ -41,14 +41,12 @@ def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
         statement that no cohort at hand can speak to says so, and so does one that the rows do not cover.
     """
     table = published(name)
-    here = [
-        "; ".join(
-            f"{cohort}: {finding}"
-            for cohort, part in rows.groupby("cohort")
-            if cohort in statement.cohorts.split(";") and (finding := _finding(statement.id, part))
-        )
-        for statement in table.itertuples()
-    ]
+    found = {identifier: [] for identifier in table["id"]}
+    for cohort, part in rows.groupby("cohort"):
+        for statement in table.itertuples():
+            if cohort in statement.cohorts.split(";") and (finding := _finding(statement.id, part)):
+                found[statement.id].append(f"{cohort}: {finding}")
+    here = ["; ".join(found[identifier]) for identifier in table["id"]]
     return pd.DataFrame(
         {
             "statement": table["statement"],
@@ -65,6 +63,19 @@ def _absent(cohorts: str) -> str:
     return "not in the record" if at_hand else "needs other samples"
 
 
+def _remembered(table: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Keep the last table: rules ask for the same one of the same rows, one after the other."""
+    last = (None, None)
+
+    def remembered(rows: pd.DataFrame) -> pd.DataFrame:
+        nonlocal last
+        if last[0] is not rows:
+            last = rows, table(rows)
+        return last[1]
+
+    return remembered
+
+
 def _finding(identifier: str, rows: pd.DataFrame) -> str:
     """Apply a statement's rule; "" where it has none."""
     kind, _, name = identifier.partition("/")
@@ -72,7 +83,7 @@ def _finding(identifier: str, rows: pd.DataFrame) -> str:
         return _target(GAINS[kind](rows), name)
     source, to, target = name.partition("-to-")
     if kind == "cancer-to-cancer" and to:
-        return _pair(cancer_to_cancer.gains(rows), source, target)
+        return _pair(_pair_gains(rows), source, target)
     return RULES[identifier](rows) if identifier in RULES else ""
 
 
@@ -206,16 +217,24 @@ def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
+@_remembered
 def _pan_gains(rows: pd.DataFrame) -> pd.DataFrame:
     """Gain in accuracy with F = 0 at every target and n."""
     table = compare_arms(pan_to_specific.main_lines(rows), "accuracy")
     return table[table["arm"] == "fine_tuned"]
 
 
+@_remembered
 def _unsupervised_gains(rows: pd.DataFrame) -> pd.DataFrame:
     """Gain of the article's way of pre-training, F = 0, at every target and n."""
     table = unsupervised.summarise(unsupervised.main_lines(rows))
     return table[table["arm"] == "fine_tuned"]
+
+
+@_remembered
+def _pair_gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Gain of each source on each target, at every n."""
+    return cancer_to_cancer.gains(rows)
 
 
 GAINS = {"pan-to-specific": _pan_gains, "unsupervised": _unsupervised_gains}
@@ -281,7 +300,7 @@ def _pairs(sign: int) -> Callable[[pd.DataFrame], str]:
     """Rule: in how many pairs of different cancers transfer helps (1) or harms (-1), and how far it goes."""
 
     def rule(rows: pd.DataFrame) -> str:
-        table = cancer_to_cancer.gains(rows)
+        table = _pair_gains(rows)
         table = table[table["source"] != table["target"]]
         if table.empty:
             return ""

@@ -90,7 +90,7 @@ def html(tmp_path_factory):
         assert Path(built, "index.html").is_file(), f"GEXLIB_BOOK_HTML={built} holds no index.html"
         return Path(built).absolute()
     out = tmp_path_factory.mktemp("book")
-    program = [sys.executable, "-m", "gexlib.cli", "book", "--profile", "smoke", "--out", str(out)]
+    program = [sys.executable, "-m", "gexlib.cli", "book", "--profile", "smoke", "--jobs", "1", "--out", str(out)]
     # `make test` has a home that book and notebooks share: what both show is computed once
     home = os.environ.get("GEXLIB_TEST_HOME") or os.environ["GEXLIB_HOME"]
     environment = {**os.environ, "GEXLIB_HOME": home}
