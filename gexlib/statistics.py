@@ -206,7 +206,8 @@ def _table(values, groups, match, is_reference, unit, full_sizes=None):
     merged["pair"] = merged["value"].where(merged["reference"].notna())
     merged["reference"] = merged["reference"].where(merged["value"].notna())
     if unit == "repeat":
-        merged = merged.groupby([*groups, "repeat"], dropna=False, as_index=False)[["value", "pair", "reference"]].mean()
+        by = merged.groupby([*groups, "repeat"], dropna=False, as_index=False)
+        merged = by[["value", "pair", "reference"]].mean()
     number = merged.groupby(groups, dropna=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     first = np.flatnonzero(np.diff(number[order], prepend=-1))

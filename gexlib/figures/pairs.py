@@ -60,7 +60,7 @@ def pair_grid(rows, metric="accuracy", unit="fold"):
     lines, columns = sum(len(sources) for _, sources, _ in blocks), max(len(targets) for *_, targets in blocks)
     height = min(1.05, max(0.78, 4 / lines))
     figure = Figure(figsize=(7.2 if columns > 3 else 5.2, height * lines + 0.9), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    axes = figure.subplots(lines, columns, squeeze=False)  # axes that share limits draw slowly
     for axis in axes.flat:
         axis.set_visible(False)
     top = 0
@@ -73,9 +73,11 @@ def pair_grid(rows, metric="accuracy", unit="fold"):
                 axis.set_title(named(target) if i == 0 else "", fontsize=8)
                 axis.set_ylabel(named(source) if j == 0 else "", fontsize=8)
         top += len(sources)
-    low, high = window(axes[0, 0].get_ylim(), table, GAIN)
-    axes[0, 0].set_ylim(low, high + 0.2 * (high - low))  # shared; room for the stars
-    axes[0, 0].yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    lows, highs = zip(*(axis.get_ylim() for axis in axes.flat if axis.get_visible()), strict=True)
+    low, high = window((min(lows), max(highs)), table, GAIN)
+    for axis in axes.flat:
+        axis.set_ylim(low, high + 0.2 * (high - low))  # room for the stars
+        axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     figure.supxlabel("Target samples (column: target)", fontsize=9)
     figure.supylabel(f"{METRIC_LABELS.get(metric, metric)} gain (row: source)", fontsize=9)
     figure.suptitle(drawn_from(rows), x=0.01, ha="left", style="italic")
