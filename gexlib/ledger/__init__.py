@@ -15,7 +15,7 @@ import pandas as pd
 from gexlib import results
 from gexlib.experiments import SECTIONS, section
 from gexlib.ledger.evidence import FAILS, HOLDS, OPEN, Estimate, Region, outcome, weakest
-from gexlib.ledger.rules import DESIGN, NETWORKS, RULES, Claim, Rule, claims
+from gexlib.ledger.rules import DESIGN, NETWORKS, REPETITIONS, RULES, Claim, Rule, claims
 
 __all__ = ["NETWORKS", "VERDICTS", "beside", "ledger", "published", "verdicts"]
 
@@ -55,19 +55,20 @@ def verdicts(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row a statement and cohort that can speak to it: ``id``, ``cohort``, ``simulated``, ``quantity`` (what was
         measured), ``found`` (in words), ``value``, ``low``, ``high`` (95 % interval of the quantity that the verdict
-        hangs on), ``unit``, ``repeats``, ``needed`` (repeats that would decide with a power of 80 %; infinite where
-        only more samples would; NaN where decided or unknown) and ``verdict``.
+        hangs on), ``unit``, ``repeats`` and what they are (``repetition``), ``needed`` (how many would decide with a
+        power of 80 %; infinite where only more samples would; NaN where decided or unknown) and ``verdict``.
     """
     out = []
     chosen = [claim for claim in claims().values() if claim.section == section(name).name and claim.id in RULES]
     for (cohort, simulated), part in rows.groupby(["cohort", "simulated"]):
-        for claim in chosen:
+        own = part[part["experiment"] == section(name).experiment]
+        for claim in chosen if len(own) else ():
             if _admits(claim, cohort, bool(simulated)):
                 rule = RULES[claim.id]
-                if estimates := rule.measure(part, claim):
+                if estimates := rule.measure(part if claim.id in _NEEDS else own, claim):
                     of = {"id": claim.id, "cohort": cohort, "simulated": bool(simulated)}
                     out.append({**of, **_decide(claim, rule, cohort, estimates)})
-    columns = "id cohort simulated quantity found value low high unit repeats needed verdict".split()
+    columns = "id cohort simulated quantity found value low high unit repeats repetition needed verdict".split()
     return pd.DataFrame(out, columns=columns)
 
 
@@ -88,6 +89,7 @@ def _decide(claim: Claim, rule: Rule, cohort: str, estimates: list[Estimate]) ->
     return {
         "quantity": rule.quantity, "found": _found(estimates, region, rule, hangs_on), "value": hangs_on.value,
         "low": low, "high": high, "unit": rule.unit, "repeats": hangs_on.repeats,
+        "repetition": rule.repetition or REPETITIONS[claim.section],
         "needed": _needed(estimates, region, rule.share, hangs_on) if kind == OPEN else np.nan, "verdict": verdict,
     }  # fmt: skip
 
@@ -119,7 +121,9 @@ def _written(estimate: Estimate, unit: str) -> str:
 
 def rows_for(name: str) -> pd.DataFrame:
     """Return the recorded rows that a section's statements are about."""
-    more = {_NEEDS[claim.id] for claim in claims().values() if claim.section == section(name).name and claim.id in _NEEDS}
+    more = {
+        _NEEDS[claim.id] for claim in claims().values() if claim.section == section(name).name and claim.id in _NEEDS
+    }
     return pd.concat([results.record(section(each).experiment)[0] for each in (name, *sorted(more))], ignore_index=True)
 
 
@@ -197,10 +201,10 @@ def _why(claim: Claim, found: pd.DataFrame, verdict: str) -> str:
 def _more(row) -> str:
     """Say how many repeats would decide."""
     if np.isnan(row.needed):
-        return "one repeat has no spread: more repeats"
+        return f"all {row.repetition} are equal, which tells nothing of how they vary"
     if np.isinf(row.needed):
-        return "no number of repeats would decide it, more samples may"
-    return f"about {row.needed:,.0f} repeats would decide it, {row.repeats:,} are there"
+        return f"no number of {row.repetition} would decide it, more samples may"
+    return f"about {row.needed:,.0f} {row.repetition} would decide it, {row.repeats:,} are there"
 
 
 def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,13 +1,13 @@
 """How a verdict follows from measured quantities.
 
-A statement of the article says that some quantities lie in a `Region`. Each is measured with an interval, an `Estimate`;
-`outcome` says whether they are known to lie inside, known to lie outside, or not known.
+A statement of the article says that some quantities lie in a `Region`. Each is measured with an interval, an
+`Estimate`; `outcome` says whether they are known to lie inside, known to lie outside, or not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import special
@@ -65,6 +65,8 @@ class Estimate:
         A count, without error.
     extreme_of : int
         Means of which this one is the largest or smallest: its interval is that of one of so many tests.
+    resamples : array, optional
+        Values from samples drawn again: where there are any, the interval is that of their quantiles.
     """
 
     what: str
@@ -74,6 +76,7 @@ class Estimate:
     floor: float = 0.0
     exact: bool = False
     extreme_of: int = 1
+    resamples: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, what: str, values: Sequence[float], overlap: float = 0.0, extreme_of: int = 1) -> Estimate:
@@ -98,7 +101,10 @@ class Estimate:
 
     def interval(self, tests: int = 1) -> tuple[float, float]:
         """Return the 95 % interval, wider for one of several tests (Bonferroni)."""
-        half = self.reach(1 - ALPHA / 2 / tests / self.extreme_of)
+        tail = ALPHA / 2 / tests / self.extreme_of
+        if self.resamples is not None and np.isfinite(self.spread):
+            return tuple(map(float, np.quantile(self.resamples, [tail, 1 - tail])))
+        half = self.reach(1 - tail)
         return self.value - half, self.value + half
 
     def outcome(self, region: Region, tests: int = 1) -> str:

@@ -21,7 +21,6 @@ from gexlib.experiments.transfers import main_lines
 from gexlib.figures import METHOD_LABELS
 from gexlib.files import project_root
 from gexlib.ledger.evidence import Estimate, Region
-from gexlib.search import smooth
 from gexlib.statistics import paired
 
 #: Networks of the comparison, the article's own way first; a rule speaks of the first with two splits or more.
@@ -30,7 +29,7 @@ NETWORKS = {
     "nn_inner": "network tuned inside",
     comparison.NETWORK: "default network",
 }
-RESAMPLES = 400
+RESAMPLES = 1000
 #: "No difference" within this many points, where a statement has no margin of its own (the protocol's).
 MARGIN = 1.0
 
@@ -132,6 +131,8 @@ class Rule:
     share : float
         Of the quantities, how many should (see `evidence.outcome`).
     unit : str
+    repetition : str
+        What a repetition is where it is not the section's (`REPETITIONS`).
     """
 
     quantity: str
@@ -139,6 +140,19 @@ class Rule:
     region: Callable[[Claim], Region] = by_type
     share: float = 1.0
     unit: str = "points"
+    repetition: str = ""
+
+
+#: What the intervals of a section are about.
+REPETITIONS = {
+    "data": "samples",
+    "sensitivity": "draws",
+    "comparison": "splits",
+    "cell-lines-and-patients": "repeats",
+    "pan-to-specific": "folds",
+    "cancer-to-cancer": "folds",
+    "unsupervised": "folds",
+}
 
 
 def _remembered(table: Callable) -> Callable:
@@ -167,19 +181,15 @@ def _cancer_share(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
 # Sensitivity: a repetition is a draw, all scored on one split
 
 
-def _resampled(what: str, groups: Sequence[np.ndarray], statistic: Callable, centred: bool = False) -> list[Estimate]:
-    """Bootstrap a statistic of some groups of draws; `statistic` takes arrays whose last axis is the draws.
-
-    `centred` takes away the bias that resampling shows, as that of a range, which is never negative.
-    """
+def _resampled(what: str, groups: Sequence[np.ndarray], statistic: Callable) -> list[Estimate]:
+    """Bootstrap a statistic of some groups of draws; `statistic` takes arrays whose last axis is the draws."""
     groups = [np.asarray(group, float) for group in groups]
     if not groups or min(map(len, groups)) < 5:
         return []
     random, count = np.random.default_rng(0), sum(map(len, groups))
     drawn = statistic(*(random.choice(group, (RESAMPLES, len(group))) for group in groups))
-    value = float(statistic(*groups))
-    value = 2 * value - float(np.mean(drawn)) if centred else value
-    return [Estimate(what, value, float(np.std(drawn) * np.sqrt(count)) or np.nan, count)]
+    spread = float(np.std(drawn) * np.sqrt(count)) or np.nan
+    return [Estimate(what, float(statistic(*groups)), spread, count, resamples=drawn)]
 
 
 def _by_task(rows: pd.DataFrame, tasks: str = "") -> Iterator[tuple[str, pd.DataFrame]]:
@@ -216,38 +226,43 @@ def _deep_decline(rows: pd.DataFrame, claim: Claim) -> list[Estimate]:
     return _medians(deep)(rows, claim)
 
 
-def _batch_norm(tasks: str) -> Measure:
-    return _medians({"with minus without": (lambda d: d["batch_norm"] == True, lambda d: d["batch_norm"] == False)}, tasks)  # noqa: E712
-
-
-def _layers_range(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
-    """Range of the medians of the boxes of Fig. 2."""
-
-    def span(*boxes: np.ndarray) -> np.ndarray:
-        return 100 * np.ptp([np.median(box, -1) for box in boxes], axis=0)
-
-    found = []
+def _batch_norm(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
+    """Measure what batch normalisation adds on the type task, and how much more than on the other tasks."""
+    gains = {}
     for task, part in _by_task(rows):
-        boxes = [box["accuracy"].dropna().to_numpy() for _, box in part.groupby("layers")]
-        found += _resampled(task, [box for box in boxes if len(box) >= 5], span, centred=True)
+        with_it = part["batch_norm"].astype(bool)
+        gains[task] = [part.loc[chosen, "accuracy"].dropna() for chosen in (with_it, ~with_it)]
+    found = []
+    for task in (task for task in gains if task.endswith("/type")):
+        found += _resampled(task, gains[task], _median_gap)
+        for other in gains.keys() - {task}:
+            found += _resampled(
+                f"{task} against {other}", [*gains[task], *gains[other]],
+                lambda a, b, c, d: _median_gap(a, b) - _median_gap(c, d),
+            )  # fmt: skip
     return found
 
 
-def _neurons_range(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
-    """Range of the curve of Fig. 2, of draws drawn again."""
+def _range(name: str, boxes: int | None = None) -> Measure:
+    """Measure the best minus the worst median of the boxes of Fig. 2, in points.
 
-    def span(part: pd.DataFrame) -> float:
-        curve = smooth(part["neurons"], part["accuracy"])[1]
-        return 100 * float(np.ptp(curve)) if len(curve) else np.nan
+    The draws with even numbers choose the two boxes, the others measure them: the range of medians of one and the same
+    draws is too large. `boxes` of equal numbers of draws are made of a hyper-parameter with many values.
+    """
 
-    found = []
-    for task, part in _by_task(rows):
-        part = part[["neurons", "accuracy"]].dropna()
-        random = np.random.default_rng(0)
-        drawn = [span(part.iloc[random.integers(0, len(part), len(part))]) for _ in range(RESAMPLES // 8)]
-        value, spread = 2 * span(part) - np.mean(drawn), np.std(drawn) * np.sqrt(len(part))
-        found.append(Estimate(task, float(value), float(spread), len(part)))
-    return found
+    def measure(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
+        found = []
+        for task, part in _by_task(rows):
+            part = part.dropna(subset="accuracy")
+            box = pd.qcut(part[name], boxes, labels=False) if boxes else part[name]
+            choose, score = (part["repeat"] % 2 == half for half in (0, 1))
+            medians = part.loc[choose, "accuracy"].groupby(box).median()
+            if len(medians) > 1:
+                ends = [part.loc[score & (box == end), "accuracy"] for end in (medians.idxmax(), medians.idxmin())]
+                found += _resampled(task, ends, _median_gap)
+        return found
+
+    return measure
 
 
 def _residual(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
@@ -342,7 +357,9 @@ def _sizes(rows: pd.DataFrame) -> list[Size]:
             continue
         part = part[part["method"].isin([network, *METHODS])]
         is_full = part["full"].eq(True).fillna(False).astype(bool)
-        for (n, full), same in part.groupby([part["n"].where(~is_full, part["n"].where(is_full).median()), is_full]):
+        sizes = part["n"].astype(float)  # of the full set the median: grouped splits do not all leave as many samples
+        sizes = sizes.where(~is_full, sizes[is_full].median())
+        for (n, full), same in part.groupby([sizes, is_full]):
             scores = 100 * same.pivot(index="repeat", columns="method", values="value")
             if network in scores and len(scores.columns) > 1:
                 overlap = float((same["n_test"] / same["n"]).median()) if full else 0.0
@@ -717,10 +734,14 @@ RULES: dict[str, Rule] = {
     "data/tcga-cancer-share": Rule("share of cancer samples", _cancer_share, unit="percent"),
     # sensitivity
     "sensitivity/layers-range": Rule(
-        "range of the median accuracy over the numbers of layers, less its bias", _layers_range, below_value
+        "median accuracy of the best number of layers minus the worst, chosen and measured on different draws",
+        _range("layers"),
+        below_value,
     ),
     "sensitivity/neurons-range": Rule(
-        "range of the smoothed accuracy over the numbers of neurons, less its bias", _neurons_range, below_value
+        "median accuracy of the best eighth of the numbers of neurons minus the worst, each on draws of its own",
+        _range("neurons", boxes=8),
+        below_value,
     ),
     "sensitivity/small-networks": Rule(
         "median accuracy of the third of draws with the fewest neurons minus that with the most, type task",
@@ -742,9 +763,7 @@ RULES: dict[str, Rule] = {
         "median accuracy with four layers minus that with one, status task",
         _medians({"four minus one": (lambda d: d["layers"] == 4, lambda d: d["layers"] == 1)}, "/pan"),
     ),
-    "sensitivity/optimisers": Rule(
-        "accuracy that one draw in twenty passes, an optimiser minus another", _optimisers
-    ),
+    "sensitivity/optimisers": Rule("accuracy that one draw in twenty passes, an optimiser minus another", _optimisers),
     "sensitivity/learning-rate": Rule(
         "learning rate of SGD over that of the other, median of the best tenth of draws",
         _against_sgd(_rates_of_best, lambda sgd, other: np.median(sgd, -1) - np.median(other, -1)),
@@ -755,11 +774,9 @@ RULES: dict[str, Rule] = {
         _against_sgd(_failed, lambda sgd, other: 100 * (other.mean(-1) - sgd.mean(-1))),
     ),
     "sensitivity/batch-norm": Rule(
-        "median accuracy with batch normalisation minus without, type task", _batch_norm("/type")
+        "median accuracy with batch normalisation minus without: type task, and against other tasks", _batch_norm
     ),
-    "sensitivity/batch-size": Rule(
-        "rank correlation of batch size and accuracy", _batch_size, unit="rank correlation"
-    ),
+    "sensitivity/batch-size": Rule("rank correlation of batch size and accuracy", _batch_size, unit="rank correlation"),
     "sensitivity/regularisation-small": Rule(
         "median accuracy with little regularisation minus next to none",
         _medians(
@@ -870,14 +887,19 @@ RULES: dict[str, Rule] = {
         for target in ("lung", "HNSC", "UCEC")
     },
     "pan-to-specific/smaller-n-more-gain": Rule(
-        "mean gain over targets, at the most samples minus at the fewest", _smaller_n
+        "mean gain over targets, at the most samples minus at the fewest", _smaller_n, repetition="cancers"
     ),
     "pan-to-specific/less-than-origins": Rule("gain between origins minus gain to one cancer", _less_than_origins),
     # from one cancer to another
-    **{claim.id: Rule(_FEWEST, _of_pair) for claim in claims().values() if "-to-" in claim.subject and claim.section == "cancer-to-cancer"},
+    **{
+        claim.id: Rule(_FEWEST, _of_pair)
+        for claim in claims().values()
+        if "-to-" in claim.subject and claim.section == "cancer-to-cancer"
+    },
     "cancer-to-cancer/diagonal": Rule(
         "gain where source and target are one cancer, mean over cancers, each size",
         _over_targets(_pair_gains, lambda t: t["source"] == t["target"], "n"),
+        repetition="cancers",
     ),
     "cancer-to-cancer/others": Rule(
         "gain of each pair of cancers at each size; most of them", _of_all(_pair_gains, _other_pairs), share=0.5
@@ -903,5 +925,6 @@ RULES: dict[str, Rule] = {
     "unsupervised/frozen": Rule(
         "gain with frozen layers, mean over targets and sizes",
         _over_targets(_frozen_gains, lambda t: t["frozen"] > 0, "frozen"),
+        repetition="cancers",
     ),
 }
