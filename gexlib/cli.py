@@ -309,6 +309,42 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: gexlib ledger comparison, or gexlib ledger --out ledger.csv")
+def ledger(
+    sections: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION]...", help=f"Any of: {', '.join(SECTIONS)}. Default: all.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv|.parquet", help="Write the table there too.")] = None,
+) -> None:
+    """Print every number and claim of the article with the verdict on it, from the committed record.
+
+    Reproduced is said on the article's own samples only; on others a finding is consistent with it or not.
+    """
+    from gexlib import commands
+
+    commands.show_ledger(sections or [], out)
+
+
+@app.command(epilog="Example: gexlib compare pan-to-specific --profile demo -p n=[8,16]")
+def compare(
+    name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
+    profile: Profile = "demo",
+    change: Changes = (),
+    jobs: Jobs = CORES,
+    backend: Backend = None,
+) -> None:
+    """Run a section and set the article, the record and this run side by side, differences marked.
+
+    Exit code 1 where a recorded cell, computed here, comes out otherwise.
+    """
+    from gexlib import commands, engines
+
+    with resumable():
+        agree = commands.compare(name, profile, list(change), engines.read(backend) if backend else engines.local(jobs))
+    if not agree:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: gexlib book --profile record")
 def book(
     profile: Profile = "demo",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from gexlib import engines, notebook, profiles, provenance, results, status
 from gexlib.checks import PLAIN
 from gexlib.cli import say
 from gexlib.errors import InputError
-from gexlib.experiments import SECTIONS, Section, section
+from gexlib.experiments import PAGES, SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
 from gexlib.runner import Run, run_cells, run_section, settings
@@ -314,6 +315,54 @@ def plan(names: list[str], profile: str, changes: list[str], cores: int, gpus: i
     print("Training that stops early is taken to stop as it did in the record.")
 
 
+def show_ledger(names: list[str], out: Path | None) -> None:
+    """Print every statement of the article with its verdict on the record, and write it to a file."""
+    from gexlib import ledger
+
+    if out is not None:
+        results.check_target(out)
+    table = ledger.ledger(names)
+    for name, part in table.groupby("section", sort=False):
+        print(f"\n{name}")
+        for line in part.itertuples():
+            print(f"  {ledger.SIGNS[line.verdict]} {line.verdict:17} {line.id.partition('/')[2]}: {line.statement}")
+            said = {"article": line.article, "here": line.evidence, "why": line.why, "simulated": line.simulated}
+            for what, text in said.items():
+                if text:
+                    print(textwrap.fill(f"{what}: {text}", 110, initial_indent=" " * 22, subsequent_indent=" " * 24))
+    counts = table["verdict"].value_counts()
+    print("\n" + ", ".join(f"{counts[verdict]} {verdict}" for verdict in ledger.VERDICTS if verdict in counts))
+    if out is not None:
+        results.write_table(table, out)
+
+
+def compare(name: str, profile: str, changes: list[str], engine: engines.Engine) -> bool:
+    """Run what is missing of a section and print the article, the record and this run side by side.
+
+    Returns
+    -------
+    bool
+        Whether no recorded cell differs beyond tolerance.
+    """
+    from gexlib import ledger
+
+    chosen = section(name)
+    (done,) = run([name], profile, changes, engine, None, None, None)
+    record = results.record(chosen.experiment)[0]
+    for line in ledger.beside(chosen.name, record, done.rows).to_dict("records"):
+        mark = "  [differs]" if line["differs"] else ""
+        print(f"\n{line['statement']}{mark}")
+        for what in ("article", "record", "this run"):
+            print(textwrap.fill(f"{what:9} {line[what]}", 110, initial_indent="  ", subsequent_indent=" " * 12))
+    here = done.rows[~done.rows["key"].isin(done.from_record)]
+    print(f"\n{chosen.name}: {agreement(here, record)}")
+    both = differences(here, record) if len(here) and len(record) else here
+    apart = _apart(both) if len(both) else both
+    for row in apart.itertuples():
+        print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
+    return apart.empty
+
+
 def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, int]:
     """Run every section, or collect the record, and render the book; return its first page and how many cells failed.
 
@@ -330,6 +379,9 @@ def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, 
             notebook.execute(each, values[each.name], profile, keys, folder, from_record=True)
     else:
         failed = sum(len(done.failed) for done in run([*SECTIONS], profile, [], engine, None, None, folder))
+    for page in PAGES.values():
+        say(f"{page.name} ...")
+        notebook.execute(page, {}, "record", [], folder, from_record=True)
     return render(source), failed
 
 

@@ -58,6 +58,9 @@ SECTIONS = {
     )
 }
 
+#: Pages over the record of all sections, which run nothing.
+PAGES = {page.name: page for page in (Section("verdicts", "08_verdicts"),)}
+
 
 def section(name: str) -> Section:
     """Return the section of that name: ``pan-to-specific``, ``pan_to_specific`` or ``05_pan_to_specific``."""

@@ -52,6 +52,7 @@ from gexlib.figures.unsupervised import (
     gain_by_target,
     schemes,
 )
+from gexlib.figures.verdicts import verdict_bars
 
 __all__ = [
     "ARM_COLOURS",
@@ -86,4 +87,5 @@ __all__ = [
     "sweep_curves",
     "task_dots",
     "transfer_curves",
+    "verdict_bars",
 ]

@@ -17,7 +17,7 @@ from gexlib.experiments import SECTIONS, section
 from gexlib.ledger.evidence import FAILS, HOLDS, OPEN, Estimate, Region, outcome, weakest
 from gexlib.ledger.rules import DESIGN, NETWORKS, REPETITIONS, RULES, Claim, Rule, claims
 
-__all__ = ["NETWORKS", "VERDICTS", "beside", "ledger", "published", "verdicts"]
+__all__ = ["NETWORKS", "SIGNS", "VERDICTS", "beside", "ledger", "page", "published", "verdicts"]
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
@@ -207,20 +207,48 @@ def _more(row) -> str:
     return f"about {row.needed:,.0f} {row.repetition} would decide it, {row.repeats:,} are there"
 
 
-def beside(name: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Set each statement of the article about a section beside the finding on the cohorts of these rows.
+def beside(name: str, record: pd.DataFrame, run: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Set each statement of the article about a section beside the findings of the record and of a run.
 
     Returns
     -------
     DataFrame
-        ``statement``, ``article`` (value and unit), ``here`` (cohort, verdict, finding) and ``where`` it stands in the
-        article. A statement that nothing here can speak to says why.
+        ``statement``, ``article`` (value and unit), ``record`` and, with a run, ``this run`` (cohort, verdict, finding)
+        and ``differs`` ("yes" where both have a verdict and not the same), ``where`` it stands in the article. A
+        statement that nothing can speak to says why.
     """
-    found = verdicts(name, rows)
+    sources = {"record": record} | ({} if run is None else {"this run": run})
+    found = {source: verdicts(name, rows) for source, rows in sources.items()}
     out = []
     for claim in claims().values():
         if claim.section == section(name).name:
-            own = found[found["id"] == claim.id]
-            here = _evidence(own, verdicts=True) or _why(claim, own, NOT_TESTABLE)
-            out.append((claim.statement, _article(claim), here, claim.where))
-    return pd.DataFrame(out, columns=["statement", "article", "here", "where"])
+            own = {source: table[table["id"] == claim.id] for source, table in found.items()}
+            said = {s: _evidence(t, verdicts=True) or _why(claim, t, NOT_TESTABLE) for s, t in own.items()}
+            kinds = {overall(list(t["verdict"])) for t in own.values() if len(t)}
+            said |= {"differs": "yes" if len(kinds) > 1 else ""} if len(sources) > 1 else {}
+            line = {"statement": claim.statement, "article": _article(claim), **said, "where": claim.where}
+            out.append(line)
+    return pd.DataFrame(out)
+
+
+#: A sign before a verdict, for eyes that run down a column.
+SIGNS = {
+    REPRODUCED: "\u2713", CONSISTENT: "\u2713", NOT_REPRODUCED: "\u2717", INCONSISTENT: "\u2717", INCONCLUSIVE: "?",
+    NOT_TESTABLE: "\u2013",
+}  # fmt: skip
+
+
+def page(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the part of a `ledger` that is about a section, for readers: what was found, or why nothing."""
+    own = table[table["section"] == name]
+    found = own["evidence"] + ("; " + own["why"]).where((own["evidence"] != "") & (own["why"] != ""), "")
+    return pd.DataFrame(
+        {
+            "statement": own["statement"],
+            "article": own["article"],
+            "verdict": own["verdict"].map(SIGNS) + " " + own["verdict"],
+            "found": found.where(found != "", own["why"]),
+            "on simulated data": own["simulated"],
+            "id": own["id"],
+        }
+    )
