@@ -15,7 +15,7 @@ import typer
 
 from gexlib import provenance
 from gexlib.errors import InputError
-from gexlib.experiments import SECTIONS, section
+from gexlib.experiments import PAGES, SECTIONS, section
 from gexlib.files import project_root
 
 app = typer.Typer(
@@ -361,12 +361,25 @@ def book(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: gexlib new pan-to-specific my_study.ipynb")
+def new(
+    name: Annotated[str, typer.Argument(metavar="SECTION", help=f"One of: {', '.join(SECTIONS)}.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE.ipynb", help="The notebook to write.")],
+) -> None:
+    """Copy a section's notebook, to start a study of your own from: change its parameters and text as you like."""
+    from gexlib.notebook import start
+
+    start(section(name), path)
+    say(f"Open {path} in Jupyter, or run it with other parameters:")
+    say(f"papermill {path} out.ipynb -p cohort tcga-pairs")
+
+
 @app.command()
 def notebooks() -> None:
     """Run the notebooks with their own defaults and store the outputs that nbval compares."""
     from gexlib.notebook import refresh
 
-    for each in SECTIONS.values():
+    for each in (*SECTIONS.values(), *PAGES.values()):
         refresh(each)
         say(f"{each.notebook}: outputs stored")
 

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from gexlib import engines, provenance, results
+from gexlib import engines, profiles, provenance, results, status
 from gexlib.errors import InputError
 from gexlib.experiments import Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import atomic_path, project_root
 from gexlib.runner import Run, run_section, settings
+from gexlib.store import open_store
 
 #: Settings that ``gexlib run`` hands to the notebooks it executes.
 PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
@@ -57,7 +58,15 @@ def run(name: str, **parameters) -> Run:
     budget = os.environ.get(BUDGET)
     with engines.opened(engines.local(int(os.environ.get(JOBS, "1"))), settings()) as workers:
         done = run_section(chosen, checked, workers, None if budget is None else float(budget))
-    return dataclasses.replace(done, parameters=parameters, profile=profile)
+    return dataclasses.replace(done, parameters=parameters, profile=profile, changed=_changed(chosen, checked, profile))
+
+
+def _changed(chosen: Section, parameters: object, profile: str) -> dict:
+    """Return the parameters that are not those of the profile; none where the notebook runs with its own."""
+    if profile not in profiles.names() or chosen.name not in profiles.load(profile):
+        return {}
+    before = profiles.parameters(chosen, profile, {})
+    return {name: value for name, value in dataclasses.asdict(parameters).items() if value != before[name]}
 
 
 def recorded(name: str, cohorts: list[str] | None = None) -> Run:
@@ -69,7 +78,7 @@ def recorded(name: str, cohorts: list[str] | None = None) -> Run:
     missing = sum(r.get("cells", 0) - r.get("done", 0) for r in runs)
     done = rows["key"].nunique()
     seconds = rows.groupby("key")["seconds"].first().sum()
-    return Run(rows, done + missing, done, 0, {}, "record", float(seconds), runs)
+    return Run(rows, done + missing, done, computed=0, profile="record", seconds=float(seconds), recorded=runs)
 
 
 def provenance_html(run: Run) -> str:
@@ -79,7 +88,7 @@ def provenance_html(run: Run) -> str:
         return '<div class="provenance">Nothing is recorded here yet.</div>'
     facts = {
         "cohort": ", ".join(f"{c} ({d})" for c, d in _pairs(rows, "cohort", "cohort_digest")),
-        "profile": run.profile,
+        "profile": run.profile + (f" with {changed}" if (changed := _texts(run.changed)) else ""),
         "seed": ", ".join(sorted({str(json.loads(cell)[1].get("seed", 0)) for cell in rows["cell"].unique()})),
         "commit": ", ".join(f"{c}{' + changes' if dirty else ''}" for c, dirty in _pairs(rows, "commit", "dirty")),
         "date": " to ".join(dict.fromkeys(rows["date"].agg(["min", "max"]).str[:10])),
@@ -90,6 +99,10 @@ def provenance_html(run: Run) -> str:
         facts["code"] = "; ".join(dict.fromkeys(standing(rows)))
     strip = " · ".join(f"<b>{name}</b> {html.escape(value)}" for name, value in facts.items())
     return f'<div class="provenance">{strip}</div>'
+
+
+def _texts(parameters: dict) -> str:
+    return ", ".join(f"{name}={results.canonical(value)}" for name, value in parameters.items())
 
 
 def _how_come(run: Run) -> str:
@@ -120,12 +133,24 @@ def standing(rows: pd.DataFrame) -> list[str]:
     current = provenance.fingerprint(experiment)
     if set(rows["fingerprint"]) == {current}:
         return ["as recorded"]
+    changed = _what_changed(experiment, rows[rows["fingerprint"] != current])
     return [
-        f"changed since; {stamp['cells']} random cells{' of ' * bool(cohorts)}{', '.join(cohorts)} "
+        f"changed since ({changed}); {stamp['cells']} random cells{' of ' * bool(cohorts)}{', '.join(cohorts)} "
         f"computed again on {stamp['date'][:10]} agree"
         for cohorts, stamp in results.stamps(experiment, current).items()
         if not cohorts or set(cohorts) & set(rows["cohort"])
-    ] or ["changed since and not yet verified"]
+    ] or [f"changed since ({changed}) and not yet verified"]
+
+
+def _what_changed(experiment: str, rows: pd.DataFrame) -> str:
+    """Name the modules in which definitions changed since rows were computed; `gexlib why` names the definitions."""
+    found = {
+        each
+        for fingerprint, commit in _pairs(rows, "fingerprint", "commit")
+        for each in status.changes_since(experiment, open_store(), fingerprint, commit) or ()
+    }
+    modules = sorted({each.split(".")[0] for each in found})
+    return f"{len(found)} definitions of {', '.join(modules)}" if found else "definitions that are not known here"
 
 
 def notebook_path(chosen: Section) -> Path:
@@ -223,6 +248,34 @@ def refresh(chosen: Section) -> None:
         if "nbval-ignore-output" in cell.metadata.get("tags", []):
             cell.outputs = []
     book.metadata.language_info = {"name": "python"}
+    with atomic_path(path) as temporary:
+        nbformat.write(book, temporary)
+
+
+def start(chosen: Section, path: Path) -> None:
+    """Copy a section's notebook to start a study of one's own from: without outputs, saying where it comes from.
+
+    Raises
+    ------
+    InputError
+        The name does not end in .ipynb, the folder is not there, or the file is.
+    """
+    import nbformat
+
+    if path.suffix != ".ipynb":
+        raise InputError(f"{path}: the name of a notebook ends in .ipynb.")
+    if path.exists():
+        raise InputError(f"{path} is there already; choose another name, nothing is overwritten.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first or name another.")
+    book = nbformat.read(notebook_path(chosen), 4)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    from_where = (
+        f"*Started from `{chosen.notebook}.ipynb` at commit {provenance.commit()[0]} on {provenance.now()[:10]}.*"
+    )
+    book.cells.insert(1, nbformat.v4.new_markdown_cell(from_where))
     with atomic_path(path) as temporary:
         nbformat.write(book, temporary)
 

@@ -128,14 +128,14 @@ def check_target(path: Path | str) -> None:
 
 
 def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = None) -> None:
-    """Write result rows to ``.parquet`` (metadata in the schema) or ``.csv``, whole or not at all."""
+    """Write result rows to ``.parquet`` (metadata and a digest in the schema) or ``.csv``, whole or not at all."""
     path = Path(path)
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
             frame.to_csv(temporary, index=False)
             return
         content = pa.Table.from_pandas(frame, preserve_index=False)
-        note = {b"gexlib": json.dumps(metadata or {}).encode()}
+        note = {b"gexlib": json.dumps({**(metadata or {}), "digest": digest(content)}).encode()}
         pq.write_table(
             content.replace_schema_metadata({**content.schema.metadata, **note}),
             temporary,
@@ -143,8 +143,22 @@ def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = N
         )
 
 
+def digest(content: pa.Table) -> str:
+    """16 hexadecimal digits of the rows of a table: another value, order or column, another digest."""
+    frame = content.to_pandas()
+    named = "|".join([*frame.columns, *map(str, content.schema.types)]).encode()
+    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
+    return hashlib.sha256(named + hashes).hexdigest()[:16]
+
+
 def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
-    """Read what `write_table` wrote: rows and metadata."""
+    """Read what `write_table` wrote: rows and metadata.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or its rows are not those that were written: somebody altered them.
+    """
     try:
         content = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -152,6 +166,11 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
             f"{path} is not a readable Parquet file ({error}); restore it, as with git, or run with --no-record."
         ) from None
     metadata = json.loads((content.schema.metadata or {}).get(b"gexlib", b"{}"))
+    if "digest" in metadata and metadata["digest"] != digest(content):
+        raise InputError(
+            f"{path} holds other rows than were written there; restore it, as with git, or write what was computed "
+            "again with --out."
+        )
     return content.to_pandas(), metadata
 
 

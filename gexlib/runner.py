@@ -56,6 +56,8 @@ class Run:
         As given.
     profile : str
         Name of the profile, or "none".
+    changed : dict
+        Parameters that are not those of the profile.
     seconds : float
         Computing time behind the rows, over all processes.
     recorded : list of dict
@@ -72,6 +74,7 @@ class Run:
     computed: int
     parameters: dict = field(default_factory=dict)
     profile: str = "none"
+    changed: dict = field(default_factory=dict)
     seconds: float = 0.0
     recorded: list = field(default_factory=list)
     failed: dict[Cell, dict] = field(default_factory=dict)

@@ -235,14 +235,19 @@ class Reasons:
 
 
 @cache
-def _changed(experiment: str, store: Store, fingerprint: str, commit: str) -> str:
-    """Say which definitions changed between a fingerprint and the code as it stands."""
+def changes_since(experiment: str, store: Store, fingerprint: str, commit: str) -> list[str] | None:
+    """Return which definitions changed between a fingerprint and the code as it stands; None where nobody knows."""
     before = store.code(experiment, fingerprint)
     if before is None and commit:
         before = provenance.parts_at(commit, experiment)
-    if before is None:
+    return None if before is None else provenance.changes(before, provenance.parts(experiment))
+
+
+def _changed(experiment: str, store: Store, fingerprint: str, commit: str) -> str:
+    """Say what changed since a fingerprint."""
+    changed = changes_since(experiment, store, fingerprint, commit)
+    if changed is None:
         return f"its code, {fingerprint}, is not known here, so what changed cannot be told"
-    changed = provenance.changes(before, provenance.parts(experiment))
     shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
     return f"since then {shown}" if changed else "the same code, named otherwise by an earlier version"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gexlib import cli, notebook, provenance, results
+from gexlib import cli, notebook, profiles, provenance, results, status
 from gexlib.errors import InputError
 from gexlib.experiments import section
 from gexlib.results import Cell, table, write_table
@@ -127,7 +127,7 @@ def test_recorded_rows_come_with_their_counts_and_standing(project):
 def test_a_stamp_stands_for_its_cohorts(project):
     rows = rows_of().assign(fingerprint="old")
     keep(project, "one", rows)
-    assert notebook.standing(rows) == ["changed since and not yet verified"]
+    assert notebook.standing(rows) == ["changed since (definitions that are not known here) and not yet verified"]
     stamp = {
         "experiment": "comparison",
         "fingerprint": provenance.fingerprint("comparison"),
@@ -136,9 +136,29 @@ def test_a_stamp_stands_for_its_cohorts(project):
     for cells, cohorts in ((3, ["tcga-pairs"]), (4, ["tcga-pairs"]), (5, ["elsewhere"])):
         results.add_verification({**stamp, "cells": cells, "cohorts": cohorts})
     (text,) = notebook.standing(rows)
-    assert text == "changed since; 4 random cells of tcga-pairs computed again on 2026-11-23 agree"
+    assert text.endswith("; 4 random cells of tcga-pairs computed again on 2026-11-23 agree")
     results.add_verification({**stamp, "cells": 6})
-    assert notebook.standing(rows)[1] == "changed since; 6 random cells computed again on 2026-11-23 agree"
+    assert notebook.standing(rows)[1].endswith("; 6 random cells computed again on 2026-11-23 agree")
+
+
+def test_the_strip_names_the_modules_that_changed_since(project, monkeypatch):
+    before = provenance.parts("comparison")
+    now = {**before, "training.fit": "other", "metrics.score": "other"}
+    monkeypatch.setattr(provenance, "parts_at", lambda commit, experiment: now)
+    status.changes_since.cache_clear()
+    keep(project, "one", rows := rows_of().assign(fingerprint="old", commit="0123456789"))
+    (text,) = notebook.standing(rows)
+    assert text == "changed since (2 definitions of metrics, training) and not yet verified"
+    status.changes_since.cache_clear()
+
+
+def test_the_strip_names_parameters_that_are_not_the_profiles(monkeypatch):
+    monkeypatch.setenv("GEXLIB_PROFILE", "smoke")
+    parameters = profiles.parameters(section("data"), "smoke", {})
+    assert notebook.run("data", **parameters).changed == {}
+    other = notebook.run("data", **{**parameters, "seed": 7})
+    assert other.changed == {"seed": 7}
+    assert "profile smoke with seed=7 ·" in text_of(notebook.provenance_html(other))
 
 
 def test_an_incomplete_record_says_so(project):

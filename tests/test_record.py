@@ -20,6 +20,7 @@ def test_the_record_is_whole_and_traceable(section):
     rows = run.rows
     assert run.done and set(COLUMNS) <= set(rows)
     assert run.done == sum(r["done"] for r in run.recorded)
+    assert all("digest" in r for r in run.recorded), "a file without a digest can be altered by hand"
     assert rows[["cohort_digest", "fingerprint", "versions", "commit", "date", "key", "value"]].notna().all().all()
     assert not rows["dirty"].any(), "a record is made from committed code"
     keys = rows.drop_duplicates("key")

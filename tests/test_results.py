@@ -1,4 +1,6 @@
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,22 @@ def test_tables_are_written_whole_with_metadata(tmp_path, suffix):
     if suffix == "parquet":
         back, metadata = read_table(path)
         pd.testing.assert_frame_equal(back, frame)
-        assert metadata == {"profile": "demo"}
+        assert metadata == {"profile": "demo", "digest": metadata["digest"]}
+
+
+def test_rows_altered_by_hand_are_refused(tmp_path):
+    """Whoever keeps the metadata: a value, an order, a row less."""
+    path = tmp_path / "rows.parquet"
+    write_table(table([{"experiment": "e", "n": n, "metric": "accuracy", "value": n / 100} for n in (8, 16)]), path)
+    content = pq.read_table(path)
+    values = content.column("value").to_pylist()
+    higher = content.set_column(content.schema.get_field_index("value"), "value", pa.array([values[0], 0.99]))
+    for altered in (higher, content.take([1, 0]), content.slice(0, 1), content.drop_columns("n")):
+        pq.write_table(altered.replace_schema_metadata(content.schema.metadata), path)
+        with pytest.raises(InputError, match="rows.parquet holds other rows than were written there"):
+            read_table(path)
+    pq.write_table(content, path)
+    assert read_table(path)[0]["value"].tolist() == values
 
 
 def test_a_truncated_table_is_named(tmp_path):

@@ -23,7 +23,7 @@ def code(monkeypatch):
         monkeypatch.setattr(provenance, "fingerprint", lambda _: mark)
         monkeypatch.setattr(provenance, "parts", lambda _: parts)
 
-    status._changed.cache_clear()
+    status.changes_since.cache_clear()
     becomes(MARK, PARTS)
     return becomes
 
@@ -115,7 +115,7 @@ def test_for_recorded_cells_history_is_asked(project, store, code, monkeypatch):
     monkeypatch.setattr(provenance, "parts_at", lambda commit, _: {"abc": {**PARTS, "training.fit": "0"}}[commit])
     assert reasons(cells, store) == ["1 unverified: in the record, not verified; since then training.fit changed"]
     monkeypatch.setattr(provenance, "parts_at", lambda *_: None)
-    status._changed.cache_clear()
+    status.changes_since.cache_clear()
     assert reasons(cells, store) == [
         "1 unverified: in the record, not verified; its code, f-then, is not known here, so what changed cannot be told"
     ]

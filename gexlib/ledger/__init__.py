@@ -214,8 +214,8 @@ def beside(name: str, record: pd.DataFrame, run: pd.DataFrame | None = None) -> 
     -------
     DataFrame
         ``statement``, ``article`` (value and unit), ``record`` and, with a run, ``this run`` (cohort, verdict, finding)
-        and ``differs`` ("yes" where both have a verdict and not the same), ``where`` it stands in the article. A
-        statement that nothing can speak to says why.
+        and ``differs`` ("yes" where both have a verdict and not the same). A statement that nothing can speak to says
+        why.
     """
     sources = {"record": record} | ({} if run is None else {"this run": run})
     found = {source: verdicts(name, rows) for source, rows in sources.items()}
@@ -226,8 +226,7 @@ def beside(name: str, record: pd.DataFrame, run: pd.DataFrame | None = None) -> 
             said = {s: _evidence(t, verdicts=True) or _why(claim, t, NOT_TESTABLE) for s, t in own.items()}
             kinds = {overall(list(t["verdict"])) for t in own.values() if len(t)}
             said |= {"differs": "yes" if len(kinds) > 1 else ""} if len(sources) > 1 else {}
-            line = {"statement": claim.statement, "article": _article(claim), **said, "where": claim.where}
-            out.append(line)
+            out.append({"statement": claim.statement, "article": _article(claim), **said})
     return pd.DataFrame(out)
 
 

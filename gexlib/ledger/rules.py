@@ -29,7 +29,7 @@ NETWORKS = {
     "nn_inner": "network tuned inside",
     comparison.NETWORK: "default network",
 }
-RESAMPLES = 1000
+RESAMPLES = 999
 #: "No difference" within this many points, where a statement has no margin of its own (the protocol's).
 MARGIN = 1.0
 
@@ -304,8 +304,11 @@ def _rates_of_best(part: pd.DataFrame) -> np.ndarray:
 
 
 def _failed(part: pd.DataFrame) -> np.ndarray:
-    """Which draws rank no better than a coin, or diverged."""
-    return (part["diverged"].astype(bool) | (part["roc_auc"].fillna(0.5) < 0.6)).to_numpy(float)
+    """Which draws rank no better than a coin, or diverged; with one of each kind more, so that shares of 0 and 1 vary.
+
+    The added draws are those of Agresti and Caffo (The American Statistician 54, 2000).
+    """
+    return np.append(part["diverged"].astype(bool) | (part["roc_auc"].fillna(0.5) < 0.6), [0, 1]).astype(float)
 
 
 def _batch_size(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
@@ -685,7 +688,8 @@ def _easier(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
 def _majority(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
     """Measure the baseline minus the share of the larger class, at the fewest target samples."""
     rows = _fig4(rows)
-    rows = rows[(rows["arm"] == "baseline") & (rows["n"] == rows["n"].min())]
+    rows = rows[rows["arm"] == "baseline"]
+    rows = rows[rows["n"] == rows["n"].min()]
     larger = rows["test_cancer"].where(rows["test_cancer"] > 0.5, 1 - rows["test_cancer"])
     gap = 100 * (rows["value"] - larger)
     return [Estimate.of(f"to {target}, n = {rows['n'].min()}", part) for target, part in gap.groupby(rows["target"])]
@@ -707,9 +711,12 @@ def _less_than_origins(rows: pd.DataFrame, _: Claim) -> list[Estimate]:
     gains = 100 * gains.loc[_at(gains["n"], "smallest"), "difference"].to_numpy()
     between = _origin_gains(other)[0]
     between = between.xs(between.index.get_level_values("n").min(), level="n").to_numpy()
-    error = np.sqrt(gains.var(ddof=1) / len(gains) + between.var(ddof=1) / len(between))
-    count = min(len(gains), len(between))
-    return [Estimate("fewest samples", float(between.mean() - gains.mean()), float(error * np.sqrt(count)), count)]
+    if min(len(gains), len(between)) < 2:
+        return []
+    parts = gains.var(ddof=1) / len(gains), between.var(ddof=1) / len(between)
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(gains) - 1) + parts[1] ** 2 / (len(between) - 1))  # Welch's
+    spread = np.sqrt(sum(parts) * (freedom + 1))
+    return [Estimate("fewest samples", float(between.mean() - gains.mean()), float(spread), int(freedom) + 1)]
 
 
 #: What the authors chose or had: nothing that other samples could confirm or contradict.
