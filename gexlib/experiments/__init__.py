@@ -59,7 +59,7 @@ SECTIONS = {
 }
 
 #: Pages over the record of all sections, which run nothing.
-PAGES = {page.name: page for page in (Section("verdicts", "08_verdicts"),)}
+PAGES = {page.name: page for page in (Section("verdicts", "08_verdicts"), Section("explore", "10_explore"))}
 
 
 def section(name: str) -> Section:

@@ -115,7 +115,8 @@ def _written(estimate: Estimate, unit: str) -> str:
     """Write a quantity with its interval."""
     digits = {"points": "+.1f", "percent": ".2f", "epochs": "+.1f"}.get(unit, ".3g" if unit == "p" else "+.2f")
     low, high = estimate.interval()
-    interval = f" ({low:{digits}} to {high:{digits}})" if np.isfinite(high - low) and not estimate.exact else ""
+    interval = f" ({low:{digits}} to {high:{digits}})" if np.isfinite(high - low) else " (no interval)"
+    interval = "" if estimate.exact else interval
     return f"{estimate.value:{digits}} {unit}{interval}"
 
 
