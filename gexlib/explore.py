@@ -15,6 +15,7 @@ from gexlib.experiments import sensitivity, unsupervised
 from gexlib.figures import ARM_LABELS, METHOD_LABELS
 from gexlib.statistics import mean_interval
 
+SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "explore.js")
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "mcc")
 _AXES = ["section", "cohort", "subject", "series", "metric", "n", "file"]
 
@@ -112,10 +113,11 @@ def packed(table: pd.DataFrame) -> dict:
 
 
 def page() -> str:
-    """Return the explorer as HTML: its data, and the places that the script fills."""
+    """Return the explorer as HTML: its data, the scripts, and the place that they fill."""
     data = {"summary": packed(summary()), "draws": packed(draws())}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    scripts = "".join(f'<script src="../../_static/{name}"></script>' for name in SCRIPTS)
     return (
         '<div id="explorer"><noscript>The explorer needs JavaScript; every figure of the book is drawn without it.'
-        f'</noscript></div>\n<script type="application/json" id="explorer-data">{text}</script>'
+        f'</noscript></div>\n<script type="application/json" id="explorer-data">{text}</script>\n{scripts}'
     )

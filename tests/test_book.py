@@ -1,5 +1,6 @@
 """The built book, in a browser that cannot leave the machine."""
 
+import csv
 import functools
 import http.server
 import os
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from gexlib.baselines import Tuning
+from gexlib.experiments import PAGES as OVER
 from gexlib.experiments import section
 from gexlib.models import MLP
 from gexlib.results import record
@@ -26,7 +28,9 @@ from gexlib.transfer import Denoising
 ROOT = Path(__file__).resolve().parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-RESULTS = [page for page in PAGES if "/executed/" in page]
+EXECUTED = [page for page in PAGES if "/executed/" in page]
+OVER_THE_RECORD = [page for page in EXECUTED if page.rpartition("/")[2] in {each.notebook for each in OVER.values()}]
+RESULTS = [page for page in EXECUTED if page not in OVER_THE_RECORD]
 PHONE = {"width": 390, "height": 844}
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -123,8 +127,8 @@ def browser_path(own):
 
 
 @pytest.fixture(scope="session")
-def visits(site):
-    """Visit every page once at the size of a screen and of a telephone; return what was seen, by page."""
+def context(site):
+    """Open a browser of the size of a screen that cannot leave the machine."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -135,8 +139,22 @@ def visits(site):
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         # what would leave the machine is noted and stopped
         context.route(lambda url: not url.startswith((site, "data:", "blob:")), lambda route: route.abort())
-        yield {page: visit(context, site, page) for page in PAGES}
+        yield context
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def visits(context, site):
+    """Visit every page once at the size of a screen and of a telephone; return what was seen, by page."""
+    return {page: visit(context, site, page) for page in PAGES}
+
+
+@pytest.fixture
+def tab(context):
+    """Open a tab for one test."""
+    tab = context.new_page()
+    yield tab
+    tab.close()
 
 
 def visit(context, site, page):
@@ -243,6 +261,102 @@ def test_record_and_this_run_are_set_apart(visits, page):
     for block in ("record", "this-run"):
         marked = [edge for name, edge in edges.items() if name.startswith(block)]
         assert marked and "0px" not in marked, f"no section {block} with an edge of its own"
+
+
+def test_every_published_statement_has_its_verdict_on_the_page(visits):
+    text = visits["book/executed/08_verdicts"].facts["text"]
+    for line in (ROOT / "book" / "published.csv").read_text().splitlines()[1:]:
+        assert line.split(",")[0] in text
+
+
+def test_search_finds_fine_tune(tab, site):
+    tab.goto(f"{site}/search.html?q=fine-tune")
+    tab.wait_for_selector("#search-results li a")
+    found = " ".join(tab.locator("#search-results li").all_inner_texts())
+    assert "glossary" in found.lower() or "Glossary" in found
+    assert tab.locator("#search-results li").count() >= 5
+
+
+def test_the_explorer_draws_what_is_chosen(tab, site, tmp_path):
+    """Lists, boxes, table and address go together; the address brings the same view back."""
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{site}/book/executed/10_explore.html")
+    tab.wait_for_selector("#explorer[data-drawn] svg")
+    choose = lambda name, value: tab.select_option(f"#explorer select[name={name}]", value)  # noqa: E731
+    choose("section", "pan-to-specific")
+    choose("cohort", "tcga-hypoxia")
+    choose("subject", "UCEC")
+    choose("metric", "roc_auc")
+    assert tab.get_attribute("#explorer", "data-drawn") == "pan-to-specific, tcga-hypoxia, UCEC"
+    lines = tab.locator("#explorer table tbody tr")
+    before, sizes = lines.count(), {row.split("\t")[1] for row in lines.all_inner_texts()}
+    assert before > 10 and {"10", "25", "50"} <= sizes
+    recorded = record("pan_to_specific", "tcga-hypoxia")[0]
+    recorded = recorded[(recorded["target"] == "UCEC") & (recorded["metric"] == "roc_auc") & (recorded["n"] == 25)]
+    mean = recorded.loc[recorded["arm"] == "baseline", "value"].mean()
+    (line,) = [row.split("\t") for row in lines.all_inner_texts() if row.startswith("Baseline (from scratch)\t25\t")]
+    assert float(line[2]) == pytest.approx(mean, abs=1e-3)
+    tab.uncheck("#explorer input[value='Baseline (from scratch)']")
+    assert lines.count() < before and "Baseline" not in tab.locator("#explorer table").inner_text()
+    assert tab.evaluate("document.activeElement.value") == "Baseline (from scratch)"  # the keyboard stays where it was
+    kept = tab.url
+    tab.goto("about:blank")
+    tab.goto(kept)
+    tab.wait_for_selector("#explorer[data-drawn]")
+    assert tab.input_value("#explorer select[name=subject]") == "UCEC"
+    assert not tab.is_checked("#explorer input[value='Baseline (from scratch)']")
+    tab.hover("#explorer svg [aria-label=dot]")
+    choose("section", "sensitivity")
+    choose("x", "learning_rate")
+    assert tab.locator("#explorer svg [aria-label=dot] circle").count() > 100
+    with tab.expect_download() as download:
+        tab.locator("#explorer + .downloads button").click()
+    download.value.save_as(tmp_path / "values.csv")
+    assert len((tmp_path / "values.csv").read_text().splitlines()) == 1 + lines.count()
+    assert not complaints
+
+
+def test_figures_and_tables_can_be_downloaded(tab, site, tmp_path):
+    tab.goto(f"{site}/book/executed/05_pan_to_specific.html")
+    figures = tab.locator("article img[src$='.svg']").count()
+    assert tab.locator(".downloads a[download$='.svg']").count() == figures > 0
+    with tab.expect_download() as picture:
+        tab.locator(".downloads button", has_text="PNG").first.click()
+    picture.value.save_as(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    boxes = tab.locator("article .table-scroll")
+    assert tab.locator(".downloads button", has_text="CSV").count() == boxes.count() > 0
+    last = boxes.last.locator("tr")
+    with tab.expect_download() as table:
+        tab.locator(".downloads button", has_text="CSV").last.click()
+    table.value.save_as(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert len(lines) == last.count() and lines[0] == last.first.locator("th").all_inner_texts()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_are_accessible(context, site, theme):
+    """No violation of WCAG 2, A and AA, that axe finds, on a page of each kind."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab = context.new_page()
+    tab.add_init_script(f"for (const name of ['mode', 'theme']) localStorage.setItem(name, '{theme}')")
+    kinds = (
+        "intro",
+        "method",
+        "glossary",
+        "executed/05_pan_to_specific",
+        "executed/08_verdicts",
+        "executed/10_explore",
+    )
+    options = {"runOnly": ["wcag2a", "wcag2aa"]}
+    for page in kinds:
+        tab.goto(f"{site}/book/{page}.html", wait_until="load")
+        found = Axe().run(tab, options=options)
+        assert not found.response["violations"], f"{page}: {found.generate_report()}"
+    tab.close()
 
 
 def test_the_published_table_is_complete(visits):

@@ -188,7 +188,9 @@ def test_one_cohort_of_a_complete_file_of_two_is_complete(project):
 
 def test_code_changed_since_is_told_with_the_last_verification(project):
     keep(project, "one", rows_of(fingerprint="000000000000"))
-    assert "changed since (definitions that are not known here) and not yet verified" in text_of(notebook.recorded("comparison")._repr_html_())
+    assert "changed since (definitions that are not known here) and not yet verified" in text_of(
+        notebook.recorded("comparison")._repr_html_()
+    )
     current = provenance.fingerprint("comparison")
     for mark, cells in ((current, 20), (current, 25), ("111111111111", 9)):
         stamp = {"experiment": "comparison", "fingerprint": mark, "cells": cells, "date": "2026-11-22T09:00:00Z"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gexlib import notebook, profiles
+from gexlib import notebook, profiles, recommend
 from gexlib.experiments import SECTIONS, cancer_to_cancer, comparison, pan_to_specific, sensitivity, unsupervised
 from gexlib.experiments import cell_lines_and_patients as origins
 from gexlib.importance import importance
@@ -647,3 +647,44 @@ def test_the_batch_size_does_not_show_and_every_optimiser_reaches_the_best(searc
 def test_the_network_of_the_search_is_the_one_in_the_comparison(searched):
     paper = profiles.load("record")["comparison"]["paper"]
     assert paper == {task: sensitivity.winner(searched, task) for task in TASKS}
+
+
+# What to do with n samples
+
+
+@pytest.fixture(scope="module")
+def gains():
+    return recommend.transfer().set_index(["section", "cohort", "what", "n"])
+
+
+PRE = "pre-trained network minus network"
+
+
+def test_support_vector_machines_are_the_best_classical_methods_at_most_sizes():
+    table = recommend.methods()
+    assert table["best"].isin(["Linear SVM", "Gaussian SVM"]).mean() > 0.7
+    assert not (table["low"] > 0).any()  # the network is surely ahead at none
+    behind = table[table["high"] < 0]
+    assert set(behind["cohort"]) == {"tcga-hypoxia"} and set(behind["n"]) == {3000, table["n"].max()}
+    assert (table["classical"] - table["network"]).loc[table["high"] >= 0].abs().max() < 0.06
+
+
+def test_few_samples_of_an_imbalanced_cohort_gain_from_all_other_cancers(gains):
+    best = gains.loc[("pan-to-specific", "tcga-hypoxia", "pre-trained network minus best classical")]
+    assert (best.loc[[10, 25], "low"] > 0).all() and best.loc[[10, 25], "difference"].between(0.04, 0.06).all()
+    alone = gains.loc[("pan-to-specific", "tcga-hypoxia", "network minus best classical")]
+    assert (alone.loc[[10, 25], "difference"] > 0).all()
+    later = gains.loc[("pan-to-specific", "tcga-hypoxia", PRE)]
+    assert (later.loc[50:, "low"] < 0).all()
+    assert (gains.loc[("pan-to-specific", "tcga-pairs", PRE), "low"] < 0).all()
+
+
+def test_source_networks_as_they_are_and_pooled_samples_do_not_help(gains):
+    for what in ("source network as it is minus network", "classical on source and target minus on target"):
+        own = gains.xs(what, level="what")
+        assert len(own) and (own["difference"] < 0).all()
+
+
+def test_neither_single_cancers_nor_autoencoders_gain_on_average(gains):
+    assert (gains.loc["cancer-to-cancer"].xs(PRE, level="what")["low"] < 0).all()
+    assert (gains.loc["unsupervised"].xs(PRE, level="what")["difference"] < 0).all()

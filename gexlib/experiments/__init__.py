@@ -59,7 +59,14 @@ SECTIONS = {
 }
 
 #: Pages over the record of all sections, which run nothing.
-PAGES = {page.name: page for page in (Section("verdicts", "08_verdicts"), Section("explore", "10_explore"))}
+PAGES = {
+    page.name: page
+    for page in (
+        Section("verdicts", "08_verdicts"),
+        Section("explore", "10_explore"),
+        Section("recommendations", "11_recommendations"),
+    )
+}
 
 
 def section(name: str) -> Section:
