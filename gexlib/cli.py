@@ -350,12 +350,15 @@ def book(
     profile: Profile = "demo",
     jobs: Jobs = CORES,
     out: Annotated[Path | None, typer.Option(help="Folder for notebooks and pages; default: the project's.")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the book into one PDF file too; needs Chromium.")] = False,
 ) -> None:
     """Run every section and render the book. Profile "record" computes nothing: it shows the committed rows."""
     from gexlib import commands, engines
 
     with resumable():
         page, failed = commands.book(profile, engines.local(jobs), out)
+        if pdf:
+            commands.print_book(page)
     say(f"Open {os.path.relpath(page)}")
     if failed:
         raise typer.Exit(1)

@@ -394,6 +394,15 @@ def _staged(out: Path) -> Path:
     return source
 
 
+def print_book(page: Path) -> None:
+    """Print a built book, its first page given, into ``book.pdf`` beside that."""
+    from gexlib import pdf
+
+    out = page.with_name("book.pdf")
+    sheets = pdf.write(page.parent, pdf.pages_of(project_root() / "_toc.yml"), out)
+    say(f"book: {sheets} sheets, {out.stat().st_size / 2**20:.1f} MiB, {os.path.relpath(out)}")
+
+
 def render(source: Path) -> Path:
     """Render the book in a folder from what was executed there; warnings are errors.
 
