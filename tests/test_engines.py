@@ -280,11 +280,12 @@ def test_nothing_is_left_and_nothing_is_said(asked, capfd):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from engine_tasks import nap
 from gexlib import engines
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
     with engines.opened(engines.read(Path(sys.argv[1])), {}) as workers:
         try:
             for _ in workers.run(nap, [0.01, 60, 60, 60]):
