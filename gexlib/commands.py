@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -372,16 +373,16 @@ def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, 
         _check_parent(out)
     source = project_root() if out is None else _staged(out)
     folder, failed = source / "book" / "executed", 0
+    pages = [(page, {}, "record", []) for page in PAGES.values()]
     if profile == "record":
-        values = {each.name: profiles.parameters(each, profile, {}) for each in SECTIONS.values()}
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
-            notebook.execute(each, values[each.name], profile, keys, folder, from_record=True)
+            pages.append((each, profiles.parameters(each, profile, {}), profile, keys))
     else:
         failed = sum(len(done.failed) for done in run([*SECTIONS], profile, [], engine, None, None, folder))
-    for page in PAGES.values():
-        say(f"{page.name} ...")
-        notebook.execute(page, {}, "record", [], folder, from_record=True)
+    say(f"book: {len(pages)} pages from the record ...")
+    jobs = engine.loky.workers if engine.loky else 1
+    joblib.Parallel(jobs)(joblib.delayed(notebook.execute)(*page, folder, from_record=True) for page in pages)
     return render(source), failed
 
 
@@ -421,4 +422,7 @@ def render(source: Path) -> Path:
     if ended.returncode or not page.is_file():
         print(ended.stdout[-6000:], ended.stderr[-6000:], file=sys.stderr)
         raise InputError("the book was not built; the messages above say which page to mend.")
+    for name in ("*svg*.js", "*mml*.js", "*-full*.js"):  # of MathJax, which comes in every shape it has
+        for unused in (page.parent / "_static" / "mathjax").glob(name):
+            unused.unlink()
     return page

@@ -1,6 +1,6 @@
 """The recorded results as one small table that a page's script can draw from.
 
-The page that reads it is ``notebooks/10_explore.ipynb``, the script ``book/_static/explore.js``.
+The page that reads it is ``notebooks/10_explore.ipynb``, the script ``book/_static/explorer/explorer.js``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gexlib.experiments import sensitivity, unsupervised
 from gexlib.figures import ARM_LABELS, METHOD_LABELS
 from gexlib.statistics import mean_interval
 
-SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "explore.js")
+SCRIPTS = ("explorer/d3.min.js", "explorer/plot.umd.min.js", "explorer/explorer.js")
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "mcc")
 _AXES = ["section", "cohort", "subject", "series", "metric", "n", "file"]
 

@@ -239,16 +239,18 @@ SIGNS = {
 
 
 def page(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the part of a `ledger` that is about a section, for readers: what was found, or why nothing."""
+    """Return the part of a `ledger` that is about a section, for readers: what was found, or why nothing.
+
+    Evidence from simulated data has a column of its own, where there is any.
+    """
     own = table[table["section"] == name]
     found = own["evidence"] + ("; " + own["why"]).where((own["evidence"] != "") & (own["why"] != ""), "")
-    return pd.DataFrame(
-        {
-            "statement": own["statement"],
-            "article": own["article"],
-            "verdict": own["verdict"].map(SIGNS) + " " + own["verdict"],
-            "found": found.where(found != "", own["why"]),
-            "on simulated data": own["simulated"],
-            "id": own["id"],
-        }
-    )
+    shown = {
+        "statement": own["statement"],
+        "article": own["article"],
+        "verdict": own["verdict"].map(SIGNS) + " " + own["verdict"],
+        "found": found.where(found != "", own["why"]),
+    }
+    if own["simulated"].any():
+        shown["on simulated data"] = own["simulated"]
+    return pd.DataFrame({**shown, "id": own["id"]})

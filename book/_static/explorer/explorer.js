@@ -135,7 +135,9 @@
         let rows = summary.filter((row) => row.section === section);
         const cohort = choose("cohort", "Cohort", distinct(rows, "cohort"));
         rows = rows.filter((row) => row.cohort === cohort);
-        subject = choose("subject", section === "comparison" ? "Task" : "Target", distinct(rows, "subject"));
+        const subjects = distinct(rows, "subject");
+        const whole = subjects.find((name) => name.endsWith("/pan")) ?? subjects[0];
+        subject = choose("subject", section === "comparison" ? "Task" : "Target", subjects, whole);
         rows = rows.filter((row) => row.subject === subject);
         const metric = choose("metric", "Score", distinct(rows, "metric"));
         options = curves(rows.filter((row) => row.metric === metric), metric);
