@@ -654,7 +654,7 @@ def test_the_network_of_the_search_is_the_one_in_the_comparison(searched):
 
 @pytest.fixture(scope="module")
 def gains():
-    return recommend.transfer().set_index(["section", "cohort", "what", "n"])
+    return recommend.transfer().set_index(["section", "cohort", "what", "n"]).sort_index()
 
 
 PRE = "pre-trained network minus network"

@@ -148,6 +148,11 @@
         ...options, width, height: Math.min(460, width * 0.75), marginLeft: 50, marginBottom: 55,
         style: { background: "transparent", fontSize: "13px" }, ariaLabel: `${what}: values are in the table below`,
       });
+      plot.setAttribute("role", "img"); // one picture: what its groups are called is no name that may be read out
+      for (const group of plot.querySelectorAll("g[aria-label]")) {
+        group.dataset.mark = group.getAttribute("aria-label");
+        group.removeAttribute("aria-label");
+      }
       const simulated = state.cohort.startsWith("simulated-") ? [make("p", { className: "simulated", textContent: "Simulated data: describes no patient." })] : [];
       figure.replaceChildren(...simulated, plot);
       const kept = ["section", "cohort", "subject", "metric", "x", "by", "without"].filter((key) => state[key] !== undefined);
