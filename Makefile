@@ -37,7 +37,7 @@ book: $(STAMP)  ## compute and render the book; PROFILE=demo (default), smoke or
 test: $(STAMP)  ## units, notebooks against their stored outputs, the built book in a browser
 	@home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
 	GEXLIB_HOME="$$home" GEXLIB_TEST_HOME="$$home" GEXLIB_RECORD=0 $(BIN)/python -m pytest -n 2 --dist loadscope \
-		--nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 tests notebooks
+		--nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300 tests notebooks/0[1-79]*.ipynb
 
 stress: $(STAMP)  ## long and heavy tests; the summary goes to tests/STRESS.md
 	@STRESS_REPORT=tests/STRESS.md $(BIN)/python -m pytest -m stress tests
