@@ -33,7 +33,7 @@ def test_what_is_not_decided_says_why(table):
 
 def test_evidence_names_cohort_and_interval_and_simulated_data_stand_apart(table):
     testable = table[table["verdict"] != "not testable here"]
-    assert testable["evidence"].str.contains(r"tcga-\w+: .*( to |no interval|percent)").all()
+    assert testable["evidence"].str.contains(r"tcga-\w+: .*(?: to |no interval|percent)").all()
     assert not table["evidence"].str.contains("simulated").any()
     simulated = table[table["simulated"] != ""]
     assert len(simulated) and simulated["simulated"].str.startswith("simulated-").all()

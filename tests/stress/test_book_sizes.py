@@ -1,7 +1,7 @@
 """The built book on small and large screens, light and dark."""
 
 import pytest
-from test_book import ARGUMENTS, OUTSIDE, PAGES, browser_path, html, site  # noqa: F401 (two fixtures)
+from test_book import ARGUMENTS, OUTSIDE, PAGES, browser_path, html, site, violations  # noqa: F401 (two fixtures)
 
 pytestmark = pytest.mark.stress
 
@@ -40,7 +40,7 @@ def browser():
 @pytest.mark.parametrize("width", SIZES)
 def test_pages_fit_and_load_clean(browser, site, width, scheme, record_property):  # noqa: F811 (the fixtures above)
     """Pages of the built book on a telephone and two screens, light and dark: nothing sticks out, no console error, no
-    text that fades into its ground.
+    text that fades into its ground, nothing that axe finds against WCAG 2, A and AA.
     """
     context = browser.new_context(viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme)
     # as the page's own button does
@@ -58,6 +58,8 @@ def test_pages_fit_and_load_clean(browser, site, width, scheme, record_property)
         look = tab.evaluate(LOOK)
         assert look["theme"] == scheme and (look["page"] < 0.2) == (scheme == "dark")
         problems += [f"{page}: {what}" for what in (*complaints, *tab.evaluate(OUTSIDE), *look["faint"])]
+        if width == 1280 and (found := violations(tab)):
+            problems.append(f"{page}: {found}")
         tab.close()
     context.close()
     record_property("pages", len(PAGES))
