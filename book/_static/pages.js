@@ -1,4 +1,4 @@
-/* Every figure as SVG and PNG, every table as CSV: made by the browser from what the page shows. */
+/* What all pages add: every figure as SVG and PNG, every table as CSV, made by the browser from what the page shows. */
 (() => {
   const SCALE = 3; // of a PNG
   const link = (text, name, href) => Object.assign(document.createElement("a"), { textContent: text, download: name, href });
@@ -38,6 +38,8 @@
   }
 
   addEventListener("DOMContentLoaded", () => {
+    // docutils calls a bibliography a list, and its entries by a role that is no more
+    for (const node of document.querySelectorAll(".citation-list, .citation")) node.removeAttribute("role");
     document.querySelectorAll("article img[src$='.svg']").forEach((image, i) => {
       const name = named(image, i), place = image.closest("figure") ?? image;
       beside(place, "Figure", link("SVG", `${name}.svg`, image.src), button("PNG", () => png(image, `${name}.png`)));
