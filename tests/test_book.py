@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import pypdf
 import pytest
 import yaml
 
+from gexlib import pdf
 from gexlib.baselines import Tuning
 from gexlib.experiments import PAGES as OVER
 from gexlib.experiments import section
@@ -337,6 +339,24 @@ def test_figures_and_tables_can_be_downloaded(tab, site, tmp_path):
     with (tmp_path / "table.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert len(lines) == last.count() and lines[0] == last.first.locator("th").all_inner_texts()
+
+
+def test_pages_are_printed_into_one_file(html, tmp_path):
+    if browser_path(None) is None:
+        pytest.skip("needs a browser: install chromium or google-chrome")
+    pages = ["book/glossary", "book/references"]
+    program = "import sys, pathlib; from gexlib import pdf; pdf.write(*map(pathlib.Path, sys.argv[1:2]), sys.argv[3:], "
+    program += "pathlib.Path(sys.argv[2]))"  # in a process of its own: this one has a browser open already
+    out = tmp_path / "book.pdf"
+    subprocess.run([sys.executable, "-c", program, str(html), str(out), *pages], check=True)
+    printed = pypdf.PdfReader(out)
+    assert [item.title for item in printed.outline] == ["Glossary", "References"]
+    assert "denoising autoencoder" in "".join(page.extract_text() for page in printed.pages)
+    assert [path.name for path in tmp_path.iterdir()] == ["book.pdf"]
+
+
+def test_the_printed_book_has_the_pages_of_the_contents():
+    assert pdf.pages_of(ROOT / "_toc.yml") == PAGES
 
 
 def violations(tab):

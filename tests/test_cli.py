@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,6 +62,10 @@ def home(tmp_path_factory):
         ["status", "--help"],
         ["why", "--help"],
         ["collect", "--help"],
+        ["ledger", "--help"],
+        ["compare", "--help"],
+        ["new", "--help"],
+        ["book", "--help"],
     ],
 )
 def test_help_shows_an_example(gexlib, words):
@@ -98,6 +103,13 @@ def test_help_shows_an_example(gexlib, words):
         (["run", "data", "-p", "cohort=nowhere"], "there is no cohort nowhere"),
         (["fetch", "nowhere"], "nowhere"),
         (["verify", "nowhere"], "section 'nowhere' is not known"),
+        (["ledger", "nowhere"], "section 'nowhere' is not known"),
+        (["ledger", "--out", "rows.txt"], "--out rows.txt: the name must end in"),
+        (["compare", "nowhere"], "section 'nowhere' is not known"),
+        (["new", "nowhere", "a.ipynb"], "section 'nowhere' is not known"),
+        (["new", "comparison", "a.txt"], "a.txt: the name of a notebook ends in .ipynb"),
+        (["new", "comparison", "no/such/a.ipynb"], "there is no folder"),
+        (["new", "comparison", "notebooks/01_data.ipynb"], "is there already"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(gexlib, words, message, home, tmp_path):
@@ -137,6 +149,28 @@ def test_a_cohort_outside_the_contract_is_refused_and_not_stored(gexlib, changes
     ended = gexlib("cohort", "calibrate", path, GEXLIB_HOME=str(home))
     assert ended.returncode == 2 and message in ended.stderr and "Traceback" not in ended.stderr
     assert not list(home.rglob("*.npy"))
+
+
+def test_the_ledger_prints_and_writes_every_verdict(gexlib, tmp_path):
+    ended = gexlib("ledger", "comparison", "--out", str(tmp_path / "ledger.csv"))
+    assert ended.returncode == 0
+    table = pd.read_csv(tmp_path / "ledger.csv")
+    for line in table.itertuples():
+        assert f"{line.verdict:17} {line.id.partition('/')[2]}: " in ended.stdout
+    counts = table["verdict"].value_counts()
+    last = ended.stdout.strip().splitlines()[-1]
+    assert all(f"{count} {verdict}" in last for verdict, count in counts.items())
+
+
+def test_a_notebook_to_start_from_runs_as_it_is(gexlib, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    assert gexlib("new", "data", str(path)).returncode == 0
+    book, source = nbformat.read(path, 4), nbformat.read("notebooks/01_data.ipynb", 4)
+    assert "Started from `01_data.ipynb` at commit" in book.cells[1].source
+    assert not any(cell.get("outputs") for cell in book.cells)
+    del book.cells[1]
+    assert [cell.source for cell in book.cells] == [cell.source for cell in source.cells]
+    assert "is there already" in gexlib("new", "data", str(path)).stderr
 
 
 def test_a_cohort_of_one_class_has_no_task(gexlib, home):

@@ -1,8 +1,10 @@
 """Runs against the record: what counts as agreement, what `gexlib verify` finds, what is written."""
 
 import json
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -257,6 +259,28 @@ def test_a_run_says_how_it_agrees_and_writes_rows_with_metadata(done, project, p
     assert metadata["host"] == provenance.host() and metadata["versions"] == provenance.versions()
     mark = provenance.fingerprint("comparison")
     assert metadata["code"] == {"comparison": {mark: provenance.parts("comparison")}}
+
+
+def test_article_record_and_run_are_set_side_by_side(done, project, profile, capsys, monkeypatch):
+    """Exit code 1, that is False, where a recorded cell comes out otherwise."""
+    monkeypatch.setenv(results.RECORD, "0")
+    keep(project, done.rows)
+    (project / "book").mkdir()
+    published = Path(commands.__file__).parents[1] / "book" / "published.csv"
+    (project / "book" / "published.csv").write_text(published.read_text())
+    assert commands.compare("comparison", profile, ["repeats=2"], HERE)
+    said = capsys.readouterr().out
+    block = said[said.index("The network has the highest accuracy") :].split("\n\n")[0]
+    assert re.search(
+        r"article +NN > all others\n +record +simulated-tcga:smoke: .*this run +simulated-tcga", block, re.DOTALL
+    )
+    assert "comparison: agrees with the record: 6 cells compared" in said
+    keep(project, altered(done.rows, lambda value: value - 0.3))
+    assert not commands.compare("comparison", profile, ["repeats=2"], HERE)
+    said = capsys.readouterr().out
+    assert "1 of 6 cells compared differ" in said and re.search(
+        r"differs: .*nn_default accuracy: recorded 0\.\d+", said
+    )
 
 
 def test_what_the_record_has_is_taken_from_it(done, project, profile, home, capsys, monkeypatch):

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import special
 
 from gexlib.baselines import METHODS
+from gexlib.errors import InputError
 from gexlib.experiments import cancer_to_cancer, cell_lines_and_patients, comparison, data, sensitivity, unsupervised
 from gexlib.experiments import pan_to_specific as pan
 from gexlib.experiments.transfers import main_lines
@@ -57,8 +58,17 @@ class Claim:
 
 @cache
 def claims() -> dict[str, Claim]:
-    """Return all statements by id."""
-    table = pd.read_csv(project_root() / "book" / "published.csv", dtype=str, keep_default_na=False)
+    """Return all statements by id.
+
+    Raises
+    ------
+    InputError
+        The file is not there.
+    """
+    path = project_root() / "book" / "published.csv"
+    if not path.is_file():
+        raise InputError(f"{path} is not there; restore it, as with git, or run this inside a clone of the project.")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
     numbers = table[["value", "margin"]].apply(pd.to_numeric, errors="coerce")
     return {
         row.id: Claim(
