@@ -327,7 +327,9 @@ def show_ledger(names: list[str], out: Path | None) -> None:
         print(f"\n{name}")
         for line in part.itertuples():
             print(f"  {ledger.SIGNS[line.verdict]} {line.verdict:17} {line.id.partition('/')[2]}: {line.statement}")
-            said = {"article": line.article, "here": line.evidence, "why": line.why, "simulated": line.simulated}
+            measured = line.quantity if line.evidence or line.simulated else ""
+            said = {"article": line.article, "measured": measured, "here": line.evidence, "why": line.why}
+            said["simulated"] = line.simulated
             for what, text in said.items():
                 if text:
                     print(textwrap.fill(f"{what}: {text}", 110, initial_indent=" " * 22, subsequent_indent=" " * 24))

@@ -149,9 +149,10 @@ def ledger(names: Sequence[str] = ()) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a statement: ``id``, ``section``, ``statement``, ``article``, ``verdict``, ``evidence`` (cohort and
-        finding, one after the other), ``why`` (why there is none, or what would decide), ``simulated`` (verdict and
-        finding on simulated cohorts, kept apart) and ``where`` it stands in the article.
+        One row a statement: ``id``, ``section``, ``statement``, ``article``, ``verdict``, ``quantity`` (what is
+        measured; "" where nothing is), ``evidence`` (cohort and finding, one after the other), ``why`` (why there is
+        none, or what would decide), ``simulated`` (verdict and finding on simulated cohorts, kept apart) and ``where``
+        it stands in the article.
     """
     wanted = {section(name).name for name in names} or {claim.section for claim in claims().values()}
     sections = [name for name in SECTIONS if name in wanted and SECTIONS[name].experiment_of == ""]
@@ -167,7 +168,8 @@ def ledger(names: Sequence[str] = ()) -> pd.DataFrame:
         out.append(
             {
                 "id": claim.id, "section": claim.section, "statement": claim.statement, "article": _article(claim),
-                "verdict": verdict, "evidence": _evidence(real), "why": _why(claim, real, verdict),
+                "verdict": verdict, "quantity": RULES[claim.id].quantity if claim.id in RULES else "",
+                "evidence": _evidence(real), "why": _why(claim, real, verdict),
                 "simulated": _evidence(simulated, verdicts=True), "where": claim.where,
             }
         )  # fmt: skip
@@ -244,13 +246,16 @@ def page(table: pd.DataFrame, name: str) -> pd.DataFrame:
     Evidence from simulated data has a column of its own, where there is any.
     """
     own = table[table["section"] == name]
+    some = (own["evidence"] != "") | (own["simulated"] != "")
     found = own["evidence"] + ("; " + own["why"]).where((own["evidence"] != "") & (own["why"] != ""), "")
+    found = found.where(found != "", own["why"])
     shown = {
-        "statement": own["statement"],
+        "statement": own["statement"] + " (" + own["id"] + ")",
         "article": own["article"],
         "verdict": own["verdict"].map(SIGNS) + " " + own["verdict"],
-        "found": found.where(found != "", own["why"]),
+        "measured": own["quantity"].where(some, ""),
+        "found": found,
     }
     if own["simulated"].any():
         shown["on simulated data"] = own["simulated"]
-    return pd.DataFrame({**shown, "id": own["id"]})
+    return pd.DataFrame(shown)
