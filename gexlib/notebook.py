@@ -113,13 +113,25 @@ def _how_come(run: Run) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def banner(cohort: str | list[str]):
-    """Say above everything else on a page that its cohorts, or some of them, are simulated."""
+def banner(cohort: str | list[str], record: str = ""):
+    """Say above everything else on a page that its cohorts, or some of them, are simulated.
+
+    Parameters
+    ----------
+    cohort : str or list of str
+        What the page computes on.
+    record : str
+        A section whose whole record the page shows; its simulated cohorts are named without their settings.
+    """
     from IPython.display import HTML
 
     simulated = [name for name in as_list(cohort) if name.startswith("simulated-")]
+    if record:
+        shown = results.record(section(record).experiment)[0]["cohort"].unique()
+        simulated += [name.split(",")[0] for name in shown if name.startswith("simulated-")]
+    simulated = dict.fromkeys(simulated)
     names = ", ".join(f"<code>{html.escape(name)}</code>" for name in simulated)
-    text = f"Simulated data: what this page computes on {names} describes no patient."
+    text = f"Simulated data: what this page shows of {names} describes no patient."
     return HTML(f'<div class="simulated">{text}</div>') if simulated else None
 
 

@@ -107,6 +107,13 @@ def test_the_banner_names_simulated_cohorts_and_is_absent_without(cohort, named)
         assert 'class="simulated"' in shown.data and "describes no patient" in shown.data
 
 
+def test_the_banner_names_the_simulated_cohorts_of_a_record_once(project):
+    names = ["simulated-tcga:demo", "simulated-tcga:demo,sharing=0.5", "tcga-pairs"]
+    keep(project, "one", pd.concat([rows_of(name) for name in names], ignore_index=True))
+    shown = notebook.banner("tcga-pairs", record="comparison")
+    assert re.findall("<code>(.*?)</code>", shown.data) == ["simulated-tcga:demo"]
+
+
 # The record
 
 
