@@ -38,10 +38,9 @@ def summary() -> pd.DataFrame:
         ("cancer_to_cancer", _of_transfer),
         ("unsupervised", _of_encoders),
     ):
-        for run in results.record(experiment)[1]:
-            rows, _ = results.read_table(results.project_root() / "results" / run["file"])
+        for file, rows, _ in results.recorded_files(experiment):
             rows = rows[rows["metric"].isin(METRICS)]
-            part = named(rows).assign(section=experiment.replace("_", "-"), file=run["file"])
+            part = named(rows).assign(section=experiment.replace("_", "-"), file=file)
             parts.append(part[[*_AXES, "value"]])
     rows = pd.concat(parts, ignore_index=True).dropna(subset="value")
     by = rows.groupby(_AXES, observed=True)["value"]
@@ -90,9 +89,8 @@ def _of_encoders(rows: pd.DataFrame) -> pd.DataFrame:
 def draws() -> pd.DataFrame:
     """Return the draws of the sensitivity study: cohort, task, hyper-parameters, accuracy, epochs, file."""
     parts = []
-    for run in results.record("sensitivity")[1]:
-        rows, _ = results.read_table(results.project_root() / "results" / run["file"])
-        parts.append(sensitivity.draws(rows).assign(file=run["file"]))
+    for file, rows, _ in results.recorded_files("sensitivity"):
+        parts.append(sensitivity.draws(rows).assign(file=file))
     table = pd.concat(parts, ignore_index=True)
     return table[["cohort", "task", *sensitivity.DRAWN, "accuracy", "epochs", "file"]]
 

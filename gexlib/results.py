@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,7 +135,9 @@ def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = N
             frame.to_csv(temporary, index=False)
             return
         content = pa.Table.from_pandas(frame, preserve_index=False)
-        note = {b"gexlib": json.dumps({**(metadata or {}), "digest": digest(content)}).encode()}
+        note = {
+            b"gexlib": json.dumps({**(metadata or {}), "digest": digest(content.to_pandas(), content.schema)}).encode()
+        }
         pq.write_table(
             content.replace_schema_metadata({**content.schema.metadata, **note}),
             temporary,
@@ -143,10 +145,9 @@ def write_table(frame: pd.DataFrame, path: Path | str, metadata: dict | None = N
         )
 
 
-def digest(content: pa.Table) -> str:
-    """16 hexadecimal digits of the rows of a table: another value, order or column, another digest."""
-    frame = content.to_pandas()
-    named = "|".join([*frame.columns, *map(str, content.schema.types)]).encode()
+def digest(frame: pd.DataFrame, schema: pa.Schema) -> str:
+    """16 hexadecimal digits of the rows of a file: another value, order, column or type, another digest."""
+    named = "|".join([*frame.columns, *map(str, schema.types)]).encode()
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
     return hashlib.sha256(named + hashes).hexdigest()[:16]
 
@@ -166,12 +167,19 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
             f"{path} is not a readable Parquet file ({error}); restore it, as with git, or run with --no-record."
         ) from None
     metadata = json.loads((content.schema.metadata or {}).get(b"gexlib", b"{}"))
-    if "digest" in metadata and metadata["digest"] != digest(content):
+    frame = content.to_pandas()
+    if "digest" in metadata and metadata["digest"] != digest(frame, content.schema):
         raise InputError(
             f"{path} holds other rows than were written there; restore it, as with git, or write what was computed "
             "again with --out."
         )
-    return content.to_pandas(), metadata
+    return frame, metadata
+
+
+def recorded_files(experiment: str) -> Iterator[tuple[str, pd.DataFrame, dict]]:
+    """Yield name, rows and metadata of the files ``results/EXPERIMENT-*.parquet``."""
+    for path in sorted((project_root() / "results").glob(f"{experiment}-*.parquet")):
+        yield path.name, *read_table(path)
 
 
 def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, list[dict]]:
@@ -185,11 +193,10 @@ def record(experiment: str, cohort: str | None = None) -> tuple[pd.DataFrame, li
         Metadata, one a file, with the file's name under ``file``.
     """
     frames, runs = [], []
-    for path in sorted((project_root() / "results").glob(f"{experiment}-*.parquet")):
-        frame, metadata = read_table(path)
+    for file, frame, metadata in recorded_files(experiment):
         if cohort is None or (frame["cohort"] == cohort).any():
             frames.append(frame if cohort is None else frame[frame["cohort"] == cohort])
-            runs.append({"file": path.name, **metadata})
+            runs.append({"file": file, **metadata})
     return (pd.concat(frames, ignore_index=True) if frames else table([])), runs
 
 

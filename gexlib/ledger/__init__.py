@@ -14,10 +14,11 @@ import pandas as pd
 
 from gexlib import results
 from gexlib.experiments import SECTIONS, section
+from gexlib.ledger.claims import Claim, claims
 from gexlib.ledger.evidence import FAILS, HOLDS, OPEN, Estimate, Region, outcome, weakest
-from gexlib.ledger.rules import DESIGN, NETWORKS, REPETITIONS, RULES, Claim, Rule, claims
+from gexlib.ledger.rules import DESIGN, REPETITIONS, RULES, Rule
 
-__all__ = ["NETWORKS", "SIGNS", "VERDICTS", "beside", "ledger", "page", "published", "verdicts"]
+__all__ = ["SIGNS", "VERDICTS", "beside", "ledger", "page", "verdicts"]
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
@@ -29,15 +30,6 @@ OWN = "article-"
 _NEEDS = {  # statements that need rows of a second section
     "pan-to-specific/less-than-origins": "cell-lines-and-patients",
 }
-
-
-def published(name: str) -> pd.DataFrame:
-    """Statements of the article about a section, as ``book/published.csv`` has them."""
-    return pd.DataFrame(
-        {"id": c.id, "statement": c.statement, "value": c.text, "unit": c.unit, "where": c.where}
-        for c in claims().values()
-        if c.section == section(name).name
-    )
 
 
 def verdicts(name: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +90,8 @@ def _needed(estimates: list[Estimate], region: Region, share: float, hangs_on: E
     """Return the repeats that would decide: of the one that may fail the statement, else of all that are open."""
     if share < 1 or region.fails(hangs_on.value, hangs_on.value):
         return hangs_on.needed(region)
-    return max(estimate.needed(region) for estimate in estimates if estimate.outcome(region) == OPEN)
+    # where one has no spread nobody knows, which NaN says
+    return float(np.max([estimate.needed(region) for estimate in estimates if estimate.outcome(region) == OPEN]))
 
 
 def _found(estimates: list[Estimate], region: Region, rule: Rule, hangs_on: Estimate) -> str:
@@ -204,7 +197,7 @@ def _why(claim: Claim, found: pd.DataFrame, verdict: str) -> str:
 def _more(row) -> str:
     """Say how many repeats would decide."""
     if np.isnan(row.needed):
-        return f"all {row.repetition} are equal, which tells nothing of how they vary"
+        return f"where all {row.repetition} are equal nothing is known of how they vary"
     if np.isinf(row.needed):
         return f"no number of {row.repetition} would decide it, more samples may"
     return f"about {row.needed:,.0f} {row.repetition} would decide it, {row.repeats:,} are there"

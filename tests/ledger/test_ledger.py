@@ -5,7 +5,8 @@ import pytest
 
 from gexlib import ledger, results
 from gexlib.experiments import SECTIONS
-from gexlib.ledger.rules import DESIGN, RULES, claims
+from gexlib.ledger.claims import claims
+from gexlib.ledger.rules import DESIGN, RULES
 from tests.ledger import rows
 
 
