@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gexlib import ledger
+from gexlib.experiments import sensitivity
 from gexlib.ledger import measures, rules
 from gexlib.ledger.claims import claims
 from gexlib.ledger.rules import DESIGN, RULES
@@ -178,6 +179,27 @@ def test_sensitivity(identifier, task, holds, fails):
     for accuracy, expected in ((holds, "consistent"), (fails, "inconsistent")):
         table = rows.draws(accuracy, f"tcga/{task}")
         assert verdict("sensitivity", table, f"sensitivity/{identifier}") == expected
+
+
+def test_a_range_over_noise_is_not_made_of_the_noise():
+    """Boxes chosen and measured on the same draws differ by several points where nothing does."""
+    ranges, found = [], []
+    for phase in range(8):
+        noise = lambda d, phase=phase: 0.8 + 0.15 * abs(np.sin(1e9 * d["learning_rate"] + phase))  # noqa: E731
+        table = rows.draws(noise, count=200)
+        ranges.append(100 * sensitivity.trends(table).set_index("hyper_parameter").loc["layers", "range"])
+        verdicts = ledger.verdicts("sensitivity", table).set_index("id")
+        found.append(verdicts.loc["sensitivity/layers-range", "value"])
+    assert np.mean(ranges) > 3
+    assert abs(np.mean(found)) < np.mean(ranges) / 2
+
+
+def test_other_pairs_are_those_that_the_article_does_not_name():
+    cancers = ("BRCA", "THCA", "UCEC", "LUSC")
+    pairs = [(source, target) for source in cancers for target in cancers]
+    found = ledger.verdicts("cancer-to-cancer", rows.transfer(lambda s, t, n, f: 0.0, pairs, "cancer_to_cancer"))
+    (said,) = found.loc[found["id"] == "cancer-to-cancer/others", "found"]
+    assert " of 20 as stated" in said  # twelve pairs at two sizes, less two pairs that are named
 
 
 def test_draws_that_fail_and_batch_normalisation():
