@@ -24,6 +24,9 @@ _WORDS = {  # of a type: one, several
 #: Setting: "1" trains every network step by step as PyTorch's own modules do, to compare; the same up to rounding.
 PLAIN = "GEXLIB_PLAIN"
 
+#: Setting: a number from 1. Each moves the weights that training starts from by other errors of rounding.
+ROUNDING = "GEXLIB_ROUNDING"
+
 
 def plain_steps() -> bool:
     """Whether the environment forgoes the sample space and RMSprop's fused form.
@@ -36,6 +39,20 @@ def plain_steps() -> bool:
     if (asked := os.environ.get(PLAIN, "") or "0") not in ("0", "1"):
         raise InputError(f"{PLAIN}={asked} is not known: use 0 or 1.")
     return asked == "1"
+
+
+def rounding() -> int:
+    """Which errors of rounding are added where training starts; 0 for none.
+
+    Raises
+    ------
+    InputError
+        The environment says something else than a whole number.
+    """
+    asked = os.environ.get(ROUNDING, "") or "0"
+    if not asked.isdecimal():
+        raise InputError(f"{ROUNDING}={asked} is not known: use a whole number, 0 for none.")
+    return int(asked)
 
 
 def check_types(hints: Mapping[str, Any], values: Mapping[str, Any], what: str) -> None:

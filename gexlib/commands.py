@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import joblib
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from gexlib import engines, notebook, profiles, provenance, results, status
-from gexlib.checks import PLAIN
+from gexlib.checks import ROUNDING
 from gexlib.cli import say
 from gexlib.errors import InputError
 from gexlib.experiments import PAGES, SECTIONS, Section, section
@@ -27,6 +27,16 @@ from gexlib.files import project_root
 from gexlib.runner import Run, run_cells, run_section, settings
 from gexlib.store import Store, open_store
 from gexlib.training import resolve_device
+
+WITHIN = (
+    "arm",
+    "target",
+    "status",
+    "origin",
+    "sample",
+    "at",
+)  # what tells the rows of one cell apart, where it is there
+REROUNDED = 8  # runs that show how far rounding carries a cell
 
 
 def run(
@@ -151,8 +161,7 @@ def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
     floating-point numbers are not bit-equal, between processors least of all. Balanced accuracy and MCC
     follow from the predictions that accuracy counts: they must be equal where it is.
     """
-    within = ("arm", "target", "status", "origin", "sample", "at")  # what else tells the rows of one cell apart
-    axes = ["key", "method", "metric", *(c for c in within if c in rows and c in record)]
+    axes = _axes(rows, record)
     both = rows.merge(record[[*axes, "value"]], on=axes, suffixes=("", "_record"))
     both["difference"] = (both["value"] - both["value_record"]).abs()
     one_sample = 1.0001 / both["n_test"].astype(float) if "n_test" in both else np.nan
@@ -165,6 +174,11 @@ def differences(rows: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
         1e-3 + 1e-3 * both["value_record"].abs(),
     )  # fmt: skip
     return both
+
+
+def _axes(*tables: pd.DataFrame) -> list[str]:
+    """Columns that name a measurement in all of the tables."""
+    return ["key", "method", "metric", *(c for c in WITHIN if all(c in table for table in tables))]
 
 
 def _apart(both: pd.DataFrame) -> pd.DataFrame:
@@ -187,6 +201,24 @@ def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
     return f"{apart['key'].nunique()} of {cells} cells compared differ from the record beyond tolerance{largest}."
 
 
+def _rerounded(chosen: Section, cells: list[results.Cell], folder: Path) -> Iterator[pd.DataFrame]:
+    """Rows of cells computed again and again, here, each time with other errors of rounding."""
+    for number in range(1, REROUNDED + 1):
+        with notebook.environment({ROUNDING: str(number)}):
+            yield run_cells(chosen, cells, store=Store(folder / f"rounding-{number}")).rows
+
+
+def _beyond_rounding(apart: pd.DataFrame, runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of `apart` whose recorded value is farther from the values of all runs than these are from each other."""
+    axes = _axes(apart, *runs)
+    measured = pd.concat(run[[*axes, "value"]] for run in runs).groupby(axes, dropna=False)["value"]
+    spread = measured.agg(lowest="min", highest="max", lost=lambda values: values.isna().any()).reset_index()
+    apart = apart.merge(spread.astype(apart[axes].dtypes), on=axes)
+    slack = (apart["highest"] - apart["lowest"]) + apart["tolerance"]
+    inside = apart["value_record"].between(apart["lowest"] - slack, apart["highest"] + slack)
+    return apart[~(inside | (apart["value_record"].isna() & apart["lost"]))]
+
+
 def verify(
     chosen: Section, sample: int, seed: int, workers: engines.Workers, stamp: bool, cohorts: Sequence[str] = ()
 ) -> bool:
@@ -194,8 +226,9 @@ def verify(
 
     `cohorts` are those of which cells are drawn; none names all.
 
-    Cells that differ are computed once more with plain steps (`gexlib.checks.PLAIN`): where only rounding carries a
-    network elsewhere, what was recorded with such steps comes out again.
+    Cells that differ are computed `REROUNDED` times more from weights moved by errors of rounding
+    (`gexlib.checks.ROUNDING`), since another processor rounds otherwise. They agree where the record is no farther
+    from those runs than they are from each other, or within tolerance of them.
     """
     record, _ = results.record(chosen.experiment)
     if record.empty:
@@ -220,20 +253,19 @@ def verify(
             raise InputError(f"{chosen.name}: {cell.json} failed: {error['type']}: {error['message']}")
         wanted = record[record["key"].isin([cell.key for cell in cells])]
         both = differences(done.rows, wanted)
-        apart, lost = _apart(both), len(wanted) - len(both)
+        apart, lost, carried = _apart(both), len(wanted) - len(both), []
         if again := [cell for cell in cells if cell.key in set(apart["key"])]:
-            with notebook.environment({PLAIN: "1"}):
-                plain = run_cells(chosen, again, store=Store(Path(folder) / "plain"))
-            still = set(_apart(differences(plain.rows, wanted))["key"])
-            for cell in again:
-                if cell.key not in still:
-                    print(f"agrees with {PLAIN}=1, so that rounding is the difference: {cell.json}")
-            apart = apart[apart["key"].isin(still)]
+            apart = _beyond_rounding(apart, [done.rows, *_rerounded(chosen, again, Path(folder))])
+            carried = [cell for cell in again if cell.key not in set(apart["key"])]
+            for cell in carried:
+                print(f"rounding carries it as far: {cell.json}")
     for row in apart.itertuples():
         print(f"differs: {row.cell} {row.method} {row.metric}: recorded {row.value_record:.4f}, now {row.value:.4f}")
     if lost:
         print(f"{lost} of the {len(wanted)} recorded values of these cells did not come out again.")
     print(f"{chosen.name}: {agreement(done.rows, wanted)}")
+    if carried:
+        print(f"{len(carried)} of them are no farther from it than errors of rounding carry them.")
     if len(apart) or lost:
         print("Where the numbers now mean something else, raise PROTOCOL and record again; otherwise mend the code.")
     elif stamp:

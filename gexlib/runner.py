@@ -33,7 +33,7 @@ from gexlib.results import Cell, table
 from gexlib.store import DONE, Store, open_store
 
 #: Environment variables that decide what a worker does: it gets those of the process that runs the section.
-SETTINGS = ("GEXLIB_DATA", "GEXLIB_DEVICE", "GEXLIB_PLAIN")
+SETTINGS = ("GEXLIB_DATA", "GEXLIB_DEVICE", "GEXLIB_PLAIN", "GEXLIB_ROUNDING")
 FUTILE = 20  # cells that fail, and none that does not, after which a run stops: it is not the cells
 LAG = 120.0  # seconds that a shared folder may take to show what another machine wrote
 

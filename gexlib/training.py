@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional
 
-from gexlib.checks import plain_steps
+from gexlib.checks import plain_steps, rounding
 from gexlib.errors import InputError
 from gexlib.gram import pays, pool_of, sample_space, why_not
 from gexlib.models import MLP
@@ -131,6 +131,19 @@ def seeded(seed: int):
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+def round_otherwise(weights: Iterable[torch.Tensor]) -> None:
+    """Move weights, in place, by one unit in the last place or none, where the environment asks for it.
+
+    Another processor rounds otherwise at every step. How far that can carry a network is seen where it starts from
+    weights that differ by no more than rounding (`gexlib.checks.ROUNDING`).
+    """
+    if number := rounding():
+        draws = torch.Generator().manual_seed(number)
+        for tensor in weights:
+            units = torch.randint(-1, 2, tensor.shape, generator=draws).to(tensor)
+            tensor.data.mul_(1 + units * torch.finfo(tensor.dtype).eps)
 
 
 @contextmanager
@@ -339,6 +352,7 @@ def _train(
         held = held and (evaluated(lambda x: model.trunk(x, below), model, held[0]), held[1])
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim == 1]
+    round_otherwise(weights + others)
     optimiser = OPTIMISERS[training.optimiser](
         [{"params": weights, "weight_decay": training.l2}, {"params": others}], training
     )

@@ -23,6 +23,7 @@ from gexlib.training import (
     batches,
     fit,
     resolve_device,
+    round_otherwise,
     seeded,
     validation_split,
     without_denormals,
@@ -237,6 +238,7 @@ def _fit_autoencoder(layers: list[Layer], inputs: list[torch.Tensor], d: Denoisi
     """Train hidden layers in place on `inputs`: samples to train on and, where there are any, samples held out."""
     x = inputs[0]
     autoencoder = DenoisingAutoencoder(layers, d.noise * x.std(dim=0, correction=0))
+    round_otherwise(autoencoder.parameters())
     optimiser = OPTIMISERS[d.optimiser](autoencoder.parameters(), d)
     variance = x.var(dim=0, correction=0).sum()
     variance = torch.where(variance > 0, variance, 1)  # 0 where all units below are silent

@@ -31,6 +31,7 @@ from gexlib.training import (
     logits,
     predict_proba,
     resolve_device,
+    round_otherwise,
     seeded,
     validation_split,
     weighted_cross_entropy,
@@ -703,6 +704,35 @@ def test_fused_rmsprop_takes_the_steps_of_pytorch(scheduled):
         found.append(torch.cat([W, b[None]]).detach())
     torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-10)
     assert (found[0] - torch.cat([start[0], start[1][None]])).abs().max() > 0.1
+
+
+def test_errors_of_rounding_are_one_unit_in_the_last_place(monkeypatch):
+    start = [torch.randn(40, 30), torch.randn(30, dtype=torch.float64)]
+    found = []
+    for number in ("0", "1", "1", "2"):
+        monkeypatch.setenv("GEXLIB_ROUNDING", number)
+        weights = [tensor.clone().requires_grad_() for tensor in start]
+        round_otherwise(weights)
+        found.append([tensor.detach() for tensor in weights])
+    for before, same, first, again, second in zip(start, *found, strict=True):
+        assert same.equal(before) and first.equal(again) and not first.equal(second)
+        moved = (first - before).abs() / before.abs()
+        assert 0 < moved.max() <= 1.5 * torch.finfo(before.dtype).eps and 0.2 < (moved > 0).double().mean() < 0.8
+
+
+def test_a_network_that_is_not_chaotic_ends_where_it_did_but_for_rounding(monkeypatch):
+    X, y = data(120, seed=2)
+    found = []
+    for number in ("", "1", "2"):
+        monkeypatch.setenv("GEXLIB_ROUNDING", number)
+        model = network(6, 2, hidden=(16,)).float()
+        fit(model, X, y, Training(fixed_epochs=5, validation=0), seed=1)
+        found.append(predict_proba(model, X))
+    assert not np.array_equal(found[0], found[1]) and not np.array_equal(found[1], found[2])
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, atol=1e-5)
+    monkeypatch.setenv("GEXLIB_ROUNDING", "often")
+    with pytest.raises(InputError, match="GEXLIB_ROUNDING=often is not known: use a whole number"):
+        fit(network(6, 2, hidden=(16,)), X, y)
 
 
 def test_plain_steps_take_pytorchs_own_rmsprop(monkeypatch):
