@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 
@@ -35,7 +34,7 @@ WITHIN = (
     "origin",
     "sample",
     "at",
-)  # what tells the rows of one cell apart, where it is there
+)  # what tells rows of one cell apart
 REROUNDED = 8  # runs that show how far rounding carries a cell
 
 
@@ -63,12 +62,31 @@ def run(
     runs = []
     with engines.opened(engine, settings()) as workers:
         for each in chosen:
-            runs.append(_run(each, values[each.name], profile, workers, until, executed, retry_failed, log))
+            runs.append(_run(each, values[each.name], profile, workers, until, retry_failed, log))
+    if executed:
+        _execute(_pages(chosen, profile, values, runs), executed, engine)
     if out is not None:
         rows = pd.concat([r.rows for r in runs if r.done] or [runs[0].rows], ignore_index=True)
         results.write_table(rows, out, _metadata(chosen, profile, values, runs))
         say(f"{len(rows):,} rows in {out}")
     return runs
+
+
+def _pages(chosen: list[Section], profile: str, values: dict[str, dict], runs: list[Run]) -> list[notebook.Page]:
+    """Notebooks of the sections of which cells are done."""
+    return [
+        notebook.Page(each, values[each.name], profile, [*done.rows["key"].unique()])
+        for each, done in zip(chosen, runs, strict=True)
+        if done.done
+    ]
+
+
+def _execute(pages: list[notebook.Page], folder: Path, engine: engines.Engine) -> None:
+    """Execute notebooks, as many at once as the engine has processes here, saying which were."""
+    fresh = notebook.execute_all(pages, folder, engine.loky.workers if engine.loky else 1)
+    for page, ran in zip(pages, fresh, strict=True):
+        path = os.path.relpath(folder / page.chosen.notebook)
+        say(f"{page.chosen.name}: {'ran' if ran else 'unchanged:'} {path}.ipynb")
 
 
 def _run(
@@ -77,7 +95,6 @@ def _run(
     profile: str,
     workers: engines.Workers,
     until: float | None,
-    executed: Path | None,
     retry_failed: bool,
     log: Path | None,
 ) -> Run:
@@ -101,9 +118,6 @@ def _run(
             say(f"{each.name}: {agreement(here, results.record(each.experiment)[0])}")
         except InputError as error:  # what was computed is not lost for it
             say(f"{each.name}: not compared with the record: {error}")
-    if executed and done.done:
-        fresh = notebook.execute(each, parameters, profile, [*done.rows["key"].unique()], executed)
-        say(f"{each.name}: {'ran' if fresh else 'unchanged:'} {os.path.relpath(executed / each.notebook)}.ipynb")
     return done
 
 
@@ -407,16 +421,18 @@ def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, 
         _check_parent(out)
     source = project_root() if out is None else _staged(out)
     folder, failed = source / "book" / "executed", 0
-    pages = [(page, {}, "record", []) for page in PAGES.values()]
+    pages = [notebook.Page(page, {}, "record", [], from_record=True) for page in PAGES.values()]
     if profile == "record":
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
-            pages.append((each, profiles.parameters(each, profile, {}), profile, keys))
+            pages.append(notebook.Page(each, profiles.parameters(each, profile, {}), profile, keys, from_record=True))
     else:
-        failed = sum(len(done.failed) for done in run([*SECTIONS], profile, [], engine, None, None, folder))
-    say(f"book: {len(pages)} pages from the record ...")
-    jobs = engine.loky.workers if engine.loky else 1
-    joblib.Parallel(jobs)(joblib.delayed(notebook.execute)(*page, folder, from_record=True) for page in pages)
+        runs = run([*SECTIONS], profile, [], engine, None, None)
+        values = {name: profiles.parameters(each, profile, {}) for name, each in SECTIONS.items()}
+        pages += _pages([*SECTIONS.values()], profile, values, runs)
+        failed = sum(len(done.failed) for done in runs)
+    say(f"book: {len(pages)} pages ...")
+    _execute(pages, folder, engine)
     return render(source), failed
 
 

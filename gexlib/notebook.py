@@ -11,10 +11,13 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from numbers import Number
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -26,10 +29,14 @@ from gexlib.files import atomic_path, project_root
 from gexlib.runner import Run, run_section, settings
 from gexlib.store import open_store
 
+if TYPE_CHECKING:
+    from jupyter_client import AsyncKernelManager
+
 #: Settings that ``gexlib run`` hands to the notebooks it executes.
 PROFILE, JOBS, BUDGET, FROM_RECORD = "GEXLIB_PROFILE", "GEXLIB_JOBS", "GEXLIB_BUDGET", "GEXLIB_FROM_RECORD"
 
 
+THIS_RUN = "this-run"  # tag of cells that show what a run found
 QUIET = ["--log-level=ERROR"]  # of kernels: their warnings are about the machine's network
 
 
@@ -180,10 +187,52 @@ def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) ->
     return total.hexdigest()
 
 
-def execute(
-    chosen: Section, parameters: dict, profile: str, keys: list[str], folder: Path, from_record: bool = False
-) -> bool:
-    """Run a section's notebook by papermill into a folder; False where a copy of the same content stands there.
+class Page(NamedTuple):
+    """A notebook to execute: of which section, with which parameters, over which cells."""
+
+    chosen: Section
+    parameters: dict
+    profile: str
+    keys: list[str]
+    from_record: bool = False  # shows the record alone
+
+
+def execute_all(pages: Sequence[Page], folder: Path, jobs: int = 1) -> list[bool]:
+    """Execute notebooks side by side, on one kernel a job; see `execute`."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_core.utils import run_sync
+
+    waiting = deque(enumerate(pages))
+    fresh = [False] * len(pages)
+
+    def work() -> None:
+        kernel = AsyncKernelManager(kernel_name="python3")
+        try:
+            while True:
+                try:
+                    number, page = waiting.popleft()
+                except IndexError:
+                    break
+                fresh[number] = execute(page, folder, kernel)
+        finally:
+            waiting.clear()  # where one failed
+            if kernel.has_kernel:
+                run_sync(kernel.shutdown_kernel)(now=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for ended in [pool.submit(work) for _ in range(min(jobs, len(pages)))]:
+                ended.result()
+        finally:
+            waiting.clear()
+    return fresh
+
+
+def execute(page: Page, folder: Path, kernel: AsyncKernelManager) -> bool:
+    """Run a notebook by papermill into a folder; False where a copy of the same content stands there.
+
+    The kernel is started where it does not run yet. Of the notebook it executed before, what that imported stays, and
+    nothing else.
 
     Raises
     ------
@@ -195,42 +244,61 @@ def execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    chosen = page.chosen
     target = folder / f"{chosen.notebook}.ipynb"
-    digest = _digest(chosen, parameters, profile, keys)
+    digest = _digest(chosen, page.parameters, page.profile, page.keys)
     if target.is_file():
         try:
             if nbformat.read(target, 4).metadata.get("gexlib", {}).get("digest") == digest:
                 return False
         except (ValueError, OSError):
             pass  # unreadable: executed again
-    settings = {PROFILE: profile, BUDGET: "0", FROM_RECORD: "1" if from_record else ""}
-    with environment(settings):
-        with atomic_path(target) as temporary:
-            try:
-                papermill.execute_notebook(
-                    notebook_path(chosen), temporary, parameters, kernel_name="python3", progress_bar=False,
-                    cwd=project_root(), log_output=False, extra_arguments=QUIET,
-                )  # fmt: skip
-            except papermill.PapermillExecutionError as error:
-                failed = target.with_name(f"{chosen.notebook}.failed.ipynb")
-                os.replace(temporary, failed)
-                raise InputError(
-                    f"{chosen.notebook}.ipynb failed: {error.ename}: {error.evalue}; the traceback is in {failed}."
-                ) from None
-            except DeadKernelError:
-                raise InputError(
-                    f"{chosen.notebook}.ipynb failed: its kernel died, most likely for want of memory; "
-                    "close other programs or choose a smaller profile."
-                ) from None
-            book = nbformat.read(temporary, 4)
-            book.metadata["gexlib"] = {"digest": digest, "profile": profile}
-            book.metadata.pop("papermill", None)  # paths and times of this machine
-            for cell in book.cells:
-                cell.metadata.pop("papermill", None)
-                if "injected-parameters" in cell.metadata.get("tags", []):
-                    cell.metadata["tags"].append("hide-input")  # folded on the page
-            nbformat.write(book, temporary)
+    with atomic_path(target) as temporary:
+        settings = {PROFILE: page.profile, BUDGET: "0", FROM_RECORD: "1" if page.from_record else ""}
+        renew = f"get_ipython().reset()\n__import__('os').environ.update({settings})"
+        try:
+            book = nbformat.read(notebook_path(chosen), 4)
+            if page.from_record:
+                book.cells = [*_without_this_run(book.cells)]
+            book.cells.insert(0, nbformat.v4.new_code_cell(renew))
+            papermill.execute_notebook(
+                book, temporary, page.parameters, kernel_name="python3", progress_bar=False,
+                cwd=project_root(), log_output=False, km=kernel, extra_arguments=QUIET,
+            )  # fmt: skip
+        except papermill.PapermillExecutionError as error:
+            failed = target.with_name(f"{chosen.notebook}.failed.ipynb")
+            os.replace(temporary, failed)
+            raise InputError(
+                f"{chosen.notebook}.ipynb failed: {error.ename}: {error.evalue}; the traceback is in {failed}."
+            ) from None
+        except DeadKernelError:
+            raise InputError(
+                f"{chosen.notebook}.ipynb failed: its kernel died, most likely for want of memory; "
+                "close other programs or choose a smaller profile."
+            ) from None
+        book = nbformat.read(temporary, 4)
+        del book.cells[0]
+        book.metadata["gexlib"] = {"digest": digest, "profile": page.profile}
+        book.metadata.pop("papermill", None)  # paths and times of this machine
+        for cell in book.cells:
+            cell.metadata.pop("papermill", None)
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata["tags"].append("hide-input")  # folded on the page
+        nbformat.write(book, temporary)
     return True
+
+
+def _without_this_run(cells: list) -> Iterator:
+    """Cells of a page whose run is the record, which the page shows already."""
+    from nbformat import v4
+
+    skipped = False
+    for cell in cells:
+        if THIS_RUN not in cell.metadata.get("tags", []):
+            yield cell
+        elif not skipped:
+            skipped = True
+            yield v4.new_markdown_cell("This page was made from the record: what the run found stands above.")
 
 
 @contextmanager

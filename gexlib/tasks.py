@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from anndata import AnnData
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gexlib.errors import InputError
 from gexlib.splits import PatientKFold
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 MICROARRAY_TISSUES = (
     "blood", "bone_marrow", "brain", "breast", "colon", "kidney", "liver", "lung", "ovary", "prostate", "skin",

@@ -3,11 +3,11 @@
 import json
 import os
 import re
-import shutil
 
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from gexlib import cli, notebook, profiles, provenance, results, status
@@ -289,9 +289,9 @@ def papermill(monkeypatch):
 
     calls = []
 
-    def copy(source, target, parameters, **settings):
-        calls.append({"parameters": parameters, **settings, "profile": os.environ.get(notebook.PROFILE)})
-        shutil.copy(source, target)
+    def copy(book, target, parameters, **settings):
+        calls.append({"parameters": parameters, **settings})
+        nbformat.write(book, target)
 
     monkeypatch.setattr(papermill, "execute_notebook", copy)
     return calls
@@ -299,7 +299,8 @@ def papermill(monkeypatch):
 
 def execute(project, parameters=None, profile="demo", keys=("k1",), **settings) -> bool:
     values = {"cohort": "tcga-pairs"} if parameters is None else parameters
-    return notebook.execute(section("data"), values, profile, list(keys), project / "executed", **settings)
+    page = notebook.Page(section("data"), values, profile, list(keys), **settings)
+    return notebook.execute_all([page], project / "executed") == [True]
 
 
 def test_an_unchanged_notebook_is_used_again_and_a_changed_one_is_run(project, papermill, monkeypatch):
@@ -319,13 +320,15 @@ def test_an_unchanged_notebook_is_used_again_and_a_changed_one_is_run(project, p
     assert len(papermill) == 1 + 3 + 1 + 1 + 1 + 1 + 1
 
 
-def test_settings_hold_while_the_notebook_runs_and_not_after(project, papermill, monkeypatch):
-    monkeypatch.setenv(notebook.BUDGET, "5")
-    monkeypatch.delenv(notebook.PROFILE, raising=False)
-    write(project)
-    execute(project, profile="smoke")
-    assert papermill[0]["profile"] == "smoke" and papermill[0]["parameters"] == {"cohort": "tcga-pairs"}
-    assert os.environ[notebook.BUDGET] == "5" and notebook.PROFILE not in os.environ
+def test_a_page_of_the_record_shows_what_a_run_found_once(project, papermill):
+    write(project, cells=[*PAGE, ("this-run", "print(1)"), ("this-run", "print(2)"), ("", "print(3)")])
+    for from_record, shown in (
+        (False, ["print(1)", "print(2)", "print(3)"]),
+        (True, ["This page was made from the record: what the run found stands above.", "print(3)"]),
+    ):
+        execute(project, profile="record" if from_record else "demo", from_record=from_record)
+        book = nbformat.read(project / "executed" / "01_data.ipynb", 4)
+        assert [cell.source for cell in book.cells][len(PAGE) :] == shown
 
 
 # zmq and the client's event loop leave sockets for the garbage collector
@@ -341,6 +344,38 @@ class TestWithAKernel:
         injected = next(cell for cell in book.cells if "injected-parameters" in cell.metadata["tags"])
         assert "hide-input" in injected.metadata["tags"]
         assert not execute(project, {"cohort": "own"}, profile="smoke")
+
+    def test_notebooks_share_a_kernel_but_no_names_and_no_settings(self, project):
+        named = [*PAGE, ("", "print(os.getpid(), os.getcwd(), 'left' in globals(), os.environ['GEXLIB_FROM_RECORD'])")]
+        write(project, "01_data", [*named, ("", "left = 1")])
+        write(project, "03_comparison", named)
+        pages = [
+            notebook.Page(section("data"), {"cohort": "own"}, "smoke", []),
+            notebook.Page(section("comparison"), {}, "record", [], from_record=True),
+        ]
+        assert notebook.execute_all(pages, project / "executed") == [True, True]
+        first, second = (
+            "".join(
+                output.text
+                for cell in nbformat.read(project / "executed" / f"{page.chosen.notebook}.ipynb", 4).cells
+                for output in cell.get("outputs", [])
+            ).split()
+            for page in pages
+        )
+        process, folder = first[3:5]
+        assert first == ["own", "smoke", "0", process, str(project), "False"]
+        assert second == ["none", "record", "0", process, str(project), "False", "1"]
+        assert folder == str(project) and not psutil.pid_exists(int(process))
+        assert os.environ.get(notebook.FROM_RECORD) is None
+
+    def test_where_one_notebook_fails_no_other_is_begun(self, project):
+        write(project, "01_data", [*PAGE, ("", "1 / 0")])
+        for name in ("03_comparison", "05_pan_to_specific"):
+            write(project, name)
+        pages = [notebook.Page(section(name), {}, "smoke", []) for name in ("data", "comparison", "pan-to-specific")]
+        with pytest.raises(InputError, match="01_data.ipynb failed: ZeroDivisionError"):
+            notebook.execute_all(pages, project / "executed")
+        assert [p.name for p in (project / "executed").iterdir()] == ["01_data.failed.ipynb"]
 
     def test_a_failing_notebook_is_one_sentence_and_its_copy_is_kept(self, project, capsys, monkeypatch):
         write(project, cells=[*PAGE, ("", "raise ValueError('no such gene')")])

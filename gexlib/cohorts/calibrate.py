@@ -6,11 +6,17 @@ is a group and a study. Genes are divided by their standard deviation within cel
 that unit.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
 from gexlib.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 PROBABILITIES = np.array([0.001, 0.01, *np.linspace(0.05, 0.95, 19).round(2), 0.99, 0.999])
 SD_PROBABILITIES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])

@@ -15,14 +15,17 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from mmap import MADV_DONTNEED
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from scipy.special import ndtri
 
 from gexlib.cohorts.calibrate import PROBABILITIES, SD_PROBABILITIES
 from gexlib.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 SIMULATOR = 2  # raise when the values of a simulated cohort change
 PRESETS = {  # samples, genes, tissues
@@ -179,7 +182,7 @@ class Simulation:
         return cls(dataset, **values)
 
 
-def simulate(simulation: Simulation, X: np.ndarray | None = None) -> AnnData:
+def simulate(simulation: Simulation, X: np.ndarray | None = None) -> "AnnData":
     """Make a simulated cohort.
 
     Parameters
@@ -231,6 +234,8 @@ def simulate(simulation: Simulation, X: np.ndarray | None = None) -> AnnData:
         ],
     }
     prefix = "probe" if shifted else "gene"
+    from anndata import AnnData
+
     return AnnData(X, obs, pd.DataFrame(index=[f"{prefix}{i:06d}" for i in range(shape[1])]), uns)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import numpy as np
-from anndata import AnnData
 
 from gexlib.baselines import METHODS, Tuning
 from gexlib.checks import check_types
@@ -19,6 +18,9 @@ from gexlib.results import Cell
 from gexlib.tasks import Problem, holdout, problem
 from gexlib.training import Training
 from gexlib.transfer import new_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 Checked = TypeVar("Checked")
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
 from gexlib import statistics
 from gexlib.cohorts import open_cohort
@@ -26,6 +26,9 @@ from gexlib.experiments.transfers import MAIN_SCALERS, Transfer, TransferParamet
 from gexlib.models import MLP
 from gexlib.results import Cell
 from gexlib.tasks import Problem, holdout, platform, problem, seed_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 PROTOCOL = 1
 OWN = "own"  # the source's network on the test samples of its own domain

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from sklearn.preprocessing import StandardScaler
 from statsmodels.stats import weightstats
 
@@ -39,6 +38,9 @@ from gexlib.search import Space
 from gexlib.tasks import STUDY_TASKS, Problem, carried, seed_of, subset
 from gexlib.training import Training, predict_proba
 from gexlib.transfer import new_network, train_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 PROTOCOL = 1
 NETWORK = "nn_default"  # hyper-parameters fixed beforehand, not tuned on this cohort

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from sklearn.decomposition import PCA
 
 from gexlib.cohorts import calibrate, open_cohort, simulate
 from gexlib.experiments.base import as_list, samples
 from gexlib.results import Cell
 from gexlib.tasks import platform, seed_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 PROTOCOL = 1
 PARTS = ("counts", "components", "statistics")
