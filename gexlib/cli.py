@@ -356,9 +356,7 @@ def book(
     from gexlib import commands, engines
 
     with resumable():
-        page, failed = commands.book(profile, engines.local(jobs), out)
-        if pdf:
-            commands.print_book(page)
+        page, failed = commands.book(profile, engines.local(jobs), out, pdf)
     say(f"Open {os.path.relpath(page)}")
     if failed:
         raise typer.Exit(1)

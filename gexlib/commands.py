@@ -412,10 +412,11 @@ def compare(name: str, profile: str, changes: list[str], engine: engines.Engine)
     return apart.empty
 
 
-def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, int]:
+def book(profile: str, engine: engines.Engine, out: Path | None, pdf: bool = False) -> tuple[Path, int]:
     """Run every section, or collect the record, and render the book; return its first page and how many cells failed.
 
-    With `out`, pages and executed notebooks go there and the book of the project folder stays as it is.
+    With `pdf` it is printed into one file too. With `out`, pages and executed notebooks go there and the book of the
+    project folder stays as it is.
     """
     if out is not None:
         _check_parent(out)
@@ -433,7 +434,10 @@ def book(profile: str, engine: engines.Engine, out: Path | None) -> tuple[Path, 
         failed = sum(len(done.failed) for done in runs)
     say(f"book: {len(pages)} pages ...")
     _execute(pages, folder, engine)
-    return render(source), failed
+    page = render(source, pdf)
+    if pdf:
+        _print(page)
+    return page, failed
 
 
 def _staged(out: Path) -> Path:
@@ -445,7 +449,7 @@ def _staged(out: Path) -> Path:
     return source
 
 
-def print_book(page: Path) -> None:
+def _print(page: Path) -> None:
     """Print a built book, its first page given, into ``book.pdf`` beside that."""
     from gexlib import pdf
 
@@ -454,8 +458,10 @@ def print_book(page: Path) -> None:
     say(f"book: {sheets} sheets, {out.stat().st_size / 2**20:.1f} MiB, {os.path.relpath(out)}")
 
 
-def render(source: Path) -> Path:
+def render(source: Path, pdf: bool = False) -> Path:
     """Render the book in a folder from what was executed there; warnings are errors.
+
+    With `pdf` its pages offer ``book.pdf``.
 
     Raises
     ------
@@ -467,7 +473,10 @@ def render(source: Path) -> Path:
         raise InputError("jupyter-book is not installed: pip install 'gexlib[book]'.")
     say("book: rendering ...")
     command = [program, "build", source, "--path-output", source, "-W", "-n", "--keep-going", "-q"]
-    ended = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    setting = {"GEXLIB_PDF": "1" if pdf else ""}
+    ended = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, cwd=project_root(), env={**os.environ, **setting}
+    )
     page = source / "_build" / "html" / "index.html"
     if ended.returncode or not page.is_file():
         print(ended.stdout[-6000:], ended.stderr[-6000:], file=sys.stderr)

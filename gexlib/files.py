@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from gexlib.errors import InputError
 
 # What a file system answers when a folder cannot be written to: the user's matter, not a fault of the code.
@@ -34,9 +36,7 @@ def home() -> Path:
     given = os.environ.get("GEXLIB_HOME")
     if given:
         return Path(given).expanduser().absolute()
-    import pooch  # slow to import, and only its platform lookup is wanted
-
-    return Path(pooch.os_cache("gexlib"))
+    return platformdirs.user_cache_path("gexlib")
 
 
 def project_root() -> Path:

@@ -200,13 +200,27 @@ class Page(NamedTuple):
 def execute_all(pages: Sequence[Page], folder: Path, jobs: int = 1) -> list[bool]:
     """Execute notebooks side by side, on one kernel a job; see `execute`."""
     from jupyter_client import AsyncKernelManager
-    from jupyter_core.utils import run_sync
+    from jupyter_core.utils import ensure_event_loop, run_sync
 
     waiting = deque(enumerate(pages))
     fresh = [False] * len(pages)
 
+    class Kernel(AsyncKernelManager):
+        """Ends what nbclient leaves open where the kernel is not its own."""
+
+        def client(self, **settings):
+            self.clients = [*getattr(self, "clients", []), super().client(**settings)]
+            return self.clients[-1]
+
+        def end(self):
+            for client in getattr(self, "clients", []):
+                client.stop_channels()
+            if self.has_kernel:
+                run_sync(self.shutdown_kernel)(now=True)
+            ensure_event_loop().close()
+
     def work() -> None:
-        kernel = AsyncKernelManager(kernel_name="python3")
+        kernel = Kernel(kernel_name="python3")
         try:
             while True:
                 try:
@@ -216,8 +230,7 @@ def execute_all(pages: Sequence[Page], folder: Path, jobs: int = 1) -> list[bool
                 fresh[number] = execute(page, folder, kernel)
         finally:
             waiting.clear()  # where one failed
-            if kernel.has_kernel:
-                run_sync(kernel.shutdown_kernel)(now=True)
+            kernel.end()
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -381,7 +394,9 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
     frame = frame[list(columns)].rename(columns=columns) if columns else frame
 
     def texts(column: pd.Series) -> list[str]:
-        whole = pd.api.types.is_integer_dtype(column)
+        numbers = pd.to_numeric(column, errors="coerce").dropna()
+        counts = len(numbers) and (numbers % 1 == 0).all() and numbers.abs().max() > 1
+        whole = pd.api.types.is_integer_dtype(column) or counts
         p_value = str(column.name).startswith("p (")
 
         def text(value) -> str:
@@ -391,7 +406,7 @@ def tabulate(frame: pd.DataFrame, columns: dict[str, str] | None = None, digits:
                 return str(value)
             if p_value and value < 10**-digits:
                 return f"< {10**-digits:g}"
-            return f"{value:,}" if whole else f"{value:.{digits}f}"
+            return f"{value:,.0f}" if whole else f"{value:.{digits}f}"
 
         return [text(value) for value in column]
 

@@ -182,7 +182,7 @@ def _evidence(found: pd.DataFrame, verdicts: bool = False) -> str:
 def _why(claim: Claim, found: pd.DataFrame, verdict: str) -> str:
     """Say why nothing is known, or how much more would decide."""
     if claim.id in DESIGN:
-        return "what the authors chose or had, nothing that other samples could confirm"
+        return "set by the authors"
     if found.empty:
         at_hand = any(not cohort.startswith(OWN) for cohort in claim.cohorts)
         return "not in the record" if at_hand else "needs the article's own samples"

@@ -8,6 +8,7 @@
     penalty_weight: "weight of the penalty", batch_norm: "batch normalisation", optimiser: "optimiser",
   };
   const LOGARITHMIC = ["n", "learning_rate", "penalty_weight"];
+  const SHARES = ["accuracy", "balanced_accuracy", "roc_auc"];
   const SHOWN = 8; // series drawn at first
 
   const unpacked = (columns) => {
@@ -75,7 +76,8 @@
     };
 
     const curves = (rows, metric) => {
-      const all = distinct(rows, "series");
+      const plain = (name) => !name.includes(", "); // no other weights, no other split
+      const all = distinct(rows, "series").sort((a, b) => plain(b) - plain(a));
       const colour = (name) => COLOURS[all.indexOf(name) % COLOURS.length];
       const shown = new Set(chooseSeries(all, colour));
       const own = rows.filter((row) => shown.has(row.series));
@@ -87,7 +89,7 @@
       note.textContent = `${own.length} values; 95 % t intervals over splits, folds or repeats. Rows: ${distinct(own, "file").map((f) => "results/" + f).join(", ")}`;
       return {
         x: { type: "log", label: words("n"), ticks: distinct(sized, "n"), tickFormat: (d) => d.toLocaleString("en"), tickRotate: -40 },
-        y: { label: words(metric), grid: true },
+        y: { label: words(metric), grid: true, ...range(own, metric), clamp: true },
         marks: [
           Plot.ruleY(level, { y: "mean", stroke: common.stroke, strokeDasharray: "4 3" }),
           Plot.ruleX(sized.filter((row) => row.low !== null), { x: "n", y1: "low", y2: "high", stroke: common.stroke, strokeOpacity: 0.5 }),
@@ -96,6 +98,13 @@
           Plot.tip(own, Plot.pointer({ x: (row) => row.n || sized[0]?.n, y: "mean", title })),
         ],
       };
+    };
+
+    /* No share is above 1 or below 0, whatever the interval of a few splits says. */
+    const range = (rows, metric) => {
+      if (!SHARES.includes(metric)) return {};
+      const ends = rows.flatMap((row) => [row.mean, row.low ?? row.mean, row.high ?? row.mean]);
+      return { domain: [Math.max(0, Math.min(...ends)), Math.min(1, Math.max(...ends))] };
     };
 
     const cloud = (rows, x, by) => {
