@@ -33,7 +33,7 @@
 
   function csv(table, name) {
     const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const lines = [...table.rows].map((row) => [...row.cells].map((cell) => quoted(cell.innerText.trim())).join(","));
+    const lines = [...table.rows].map((row) => [...row.cells].map((cell) => quoted(cell.textContent.trim())).join(","));
     save(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }), name);
   }
 
@@ -44,6 +44,13 @@
       const name = named(image, i), place = image.closest("figure") ?? image;
       beside(place, "Figure", link("SVG", `${name}.svg`, image.src), button("PNG", () => png(image, `${name}.png`)));
     });
+    // on a telephone a table of statements is read one by one, each value under its column's name
+    for (const table of document.querySelectorAll("article .table-scroll table")) {
+      const names = [...(table.tHead?.rows[0]?.cells ?? [])].map((cell) => cell.textContent.trim());
+      if (names[0] !== "statement") continue;
+      table.classList.add("statements");
+      for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, i) => (cell.dataset.column = names[i]));
+    }
     document.querySelectorAll("article .table-scroll:not(.explorer-table)").forEach((box, i) => {
       beside(box, "Table", button("CSV", () => csv(box.querySelector("table"), `${page}-table-${i + 1}.csv`)));
     });
