@@ -27,14 +27,8 @@ from gexlib.runner import Run, run_cells, run_section, settings
 from gexlib.store import Store, open_store
 from gexlib.training import resolve_device
 
-WITHIN = (
-    "arm",
-    "target",
-    "status",
-    "origin",
-    "sample",
-    "at",
-)  # what tells rows of one cell apart
+#: What tells the measurements of one cell apart, beside method and metric.
+WITHIN = ("arm", "target", "status", "origin", "sample", "at")
 REROUNDED = 8  # runs that show how far rounding carries a cell
 
 
