@@ -180,7 +180,7 @@ def notebook_path(chosen: Section) -> Path:
 def _digest(chosen: Section, parameters: dict, profile: str, keys: list[str]) -> str:
     """Digest of all that decides an executed notebook: its source, its parameters, its rows, gexlib, the record."""
     total = hashlib.sha256(json.dumps([parameters, profile, sorted(keys)], sort_keys=True).encode())
-    record = sorted((project_root() / "results").glob("*"))
+    record = sorted(results.record_folder().glob("*"))
     for path in [notebook_path(chosen), *sorted(provenance.PACKAGE.rglob("*.py")), *record]:
         total.update(path.read_bytes())
     total.update("|".join(map(str, provenance.commit())).encode())

@@ -176,9 +176,15 @@ def read_table(path: Path | str) -> tuple[pd.DataFrame, dict]:
     return frame, metadata
 
 
+def record_folder() -> Path:
+    """Where the tables of record are: the folder that ``GEXLIB_RESULTS`` names, else ``results/`` of the project."""
+    asked = os.environ.get("GEXLIB_RESULTS", "")
+    return Path(asked).expanduser().absolute() if asked else project_root() / "results"
+
+
 def recorded_files(experiment: str) -> Iterator[tuple[str, pd.DataFrame, dict]]:
-    """Yield name, rows and metadata of the files ``results/EXPERIMENT-*.parquet``."""
-    for path in sorted((project_root() / "results").glob(f"{experiment}-*.parquet")):
+    """Yield name, rows and metadata of the files ``EXPERIMENT-*.parquet`` of record."""
+    for path in sorted(record_folder().glob(f"{experiment}-*.parquet")):
         yield path.name, *read_table(path)
 
 
@@ -209,7 +215,7 @@ def layer(experiment: str) -> pd.DataFrame | None:
 
 def verifications() -> list[dict]:
     """Stamps of `gexlib verify --stamp`, oldest first: experiment, fingerprint, cells, date; cohorts where not all."""
-    path = project_root() / "results" / "verified.json"
+    path = record_folder() / "verified.json"
     return json.loads(path.read_text()) if path.is_file() else []
 
 
@@ -223,6 +229,6 @@ def stamps(experiment: str, fingerprint: str) -> dict[tuple[str, ...], dict]:
 
 
 def add_verification(stamp: dict) -> None:
-    """Add a stamp to ``results/verified.json``."""
-    with atomic_path(project_root() / "results" / "verified.json") as path:
+    """Add a stamp to ``verified.json`` beside the tables of record."""
+    with atomic_path(record_folder() / "verified.json") as path:
         path.write_text(json.dumps([*verifications(), stamp], indent=1) + "\n")
