@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gexlib.errors import InputError
-from gexlib.results import Cell, read_table, record, table, write_table
+from gexlib.results import Cell, add_verification, read_table, record, table, verifications, write_table
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=8),
@@ -80,3 +80,13 @@ def test_a_truncated_table_is_named(tmp_path):
 def test_nothing_recorded_is_an_empty_table():
     rows, runs = record("no-such-experiment")
     assert rows.empty and runs == [] and "metric" in rows
+
+
+def test_the_record_can_be_elsewhere(tmp_path, monkeypatch):
+    rows = table([{"experiment": "comparison", "cohort": "toy", "value": 0.5}])
+    write_table(rows, tmp_path / "comparison-toy.parquet", {"cells": 1})
+    here = record("comparison")[0]
+    monkeypatch.setenv("GEXLIB_RESULTS", str(tmp_path))
+    assert list(record("comparison")[0]["cohort"]) == ["toy"] and len(here) != 1
+    add_verification({"experiment": "comparison"})
+    assert verifications() == [{"experiment": "comparison"}] and (tmp_path / "verified.json").is_file()
