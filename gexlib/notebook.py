@@ -268,7 +268,11 @@ def execute(page: Page, folder: Path, kernel: AsyncKernelManager) -> bool:
             pass  # unreadable: executed again
     with atomic_path(target) as temporary:
         settings = {PROFILE: page.profile, BUDGET: "0", FROM_RECORD: "1" if page.from_record else ""}
-        renew = f"get_ipython().reset()\n__import__('os').environ.update({settings})"
+        renew = (
+            "get_ipython().reset()\n"
+            "__import__('warnings').filterwarnings('ignore', 'IProgress not found')\n"  # names a path of this machine
+            f"__import__('os').environ.update({settings})"
+        )
         try:
             book = nbformat.read(notebook_path(chosen), 4)
             if page.from_record:
