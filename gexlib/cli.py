@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from unittest import mock
 
 import typer
 
@@ -212,7 +213,6 @@ def run(
     Cells that raise are kept as failed, the others go on, and the exit code is 1.
     """
     from gexlib import commands, engines
-    from gexlib.notebook import environment
     from gexlib.results import RECORD
     from gexlib.runner import settings
 
@@ -222,7 +222,7 @@ def run(
         return
     executed = project_root() / "book" / "executed" if notebook else None
     layer = {} if record else {RECORD: "0"}
-    with resumable(), environment(layer):
+    with resumable(), mock.patch.dict(os.environ, layer):
         runs = commands.run(
             sections or list(SECTIONS), profile, list(change), engine, budget, out, executed, retry_failed, log_json
         )
@@ -368,7 +368,7 @@ def new(
     path: Annotated[Path, typer.Argument(metavar="FILE.ipynb", help="The notebook to write.")],
 ) -> None:
     """Copy a section's notebook, to start a study of your own from: change its parameters and text as you like."""
-    from gexlib.notebook import start
+    from gexlib.pages import start
 
     start(section(name), path)
     say(f"Open {path} in Jupyter, or run it with other parameters:")
@@ -378,7 +378,7 @@ def new(
 @app.command()
 def notebooks() -> None:
     """Run the notebooks with their own defaults and store the outputs that nbval compares."""
-    from gexlib.notebook import refresh
+    from gexlib.pages import refresh
 
     for each in (*SECTIONS.values(), *PAGES.values()):
         refresh(each)

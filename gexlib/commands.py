@@ -12,17 +12,19 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 
-from gexlib import engines, notebook, profiles, provenance, results, status
+from gexlib import engines, profiles, provenance, results, status
 from gexlib.checks import ROUNDING
 from gexlib.cli import say
 from gexlib.errors import InputError
 from gexlib.experiments import PAGES, SECTIONS, Section, section
 from gexlib.experiments.base import as_list, check
 from gexlib.files import project_root
+from gexlib.pages import Page, execute_all
 from gexlib.runner import Run, run_cells, run_section, settings
 from gexlib.store import Store, open_store
 from gexlib.training import resolve_device
@@ -66,18 +68,18 @@ def run(
     return runs
 
 
-def _pages(chosen: list[Section], profile: str, values: dict[str, dict], runs: list[Run]) -> list[notebook.Page]:
+def _pages(chosen: list[Section], profile: str, values: dict[str, dict], runs: list[Run]) -> list[Page]:
     """Notebooks of the sections of which cells are done."""
     return [
-        notebook.Page(each, values[each.name], profile, [*done.rows["key"].unique()])
+        Page(each, values[each.name], profile, [*done.rows["key"].unique()])
         for each, done in zip(chosen, runs, strict=True)
         if done.done
     ]
 
 
-def _execute(pages: list[notebook.Page], folder: Path, engine: engines.Engine) -> None:
+def _execute(pages: list[Page], folder: Path, engine: engines.Engine) -> None:
     """Execute notebooks, as many at once as the engine has processes here, saying which were."""
-    fresh = notebook.execute_all(pages, folder, engine.loky.workers if engine.loky else 1)
+    fresh = execute_all(pages, folder, engine.loky.workers if engine.loky else 1)
     for page, ran in zip(pages, fresh, strict=True):
         path = os.path.relpath(folder / page.chosen.notebook)
         say(f"{page.chosen.name}: {'ran' if ran else 'unchanged:'} {path}.ipynb")
@@ -212,7 +214,7 @@ def agreement(rows: pd.DataFrame, record: pd.DataFrame) -> str:
 def _rerounded(chosen: Section, cells: list[results.Cell], folder: Path) -> Iterator[pd.DataFrame]:
     """Rows of cells computed again and again, here, each time with other errors of rounding."""
     for number in range(1, REROUNDED + 1):
-        with notebook.environment({ROUNDING: str(number)}):
+        with mock.patch.dict(os.environ, {ROUNDING: str(number)}):
             yield run_cells(chosen, cells, store=Store(folder / f"rounding-{number}")).rows
 
 
@@ -416,11 +418,11 @@ def book(profile: str, engine: engines.Engine, out: Path | None, pdf: bool = Fal
         _check_parent(out)
     source = project_root() if out is None else _staged(out)
     folder, failed = source / "book" / "executed", 0
-    pages = [notebook.Page(page, {}, "record", [], from_record=True) for page in PAGES.values()]
+    pages = [Page(page, {}, "record", [], from_record=True) for page in PAGES.values()]
     if profile == "record":
         for each in SECTIONS.values():
             keys = [*results.record(each.experiment)[0]["key"].unique()]
-            pages.append(notebook.Page(each, profiles.parameters(each, profile, {}), profile, keys, from_record=True))
+            pages.append(Page(each, profiles.parameters(each, profile, {}), profile, keys, from_record=True))
     else:
         runs = run([*SECTIONS], profile, [], engine, None, None)
         values = {name: profiles.parameters(each, profile, {}) for name, each in SECTIONS.items()}

@@ -285,6 +285,11 @@ def test_the_explorer_draws_what_is_chosen(tab, site, tmp_path):
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(f"{site}/book/executed/10_explore.html")
     tab.wait_for_selector("#explorer[data-drawn] svg")
+    boxes = tab.locator("#explorer input[type=checkbox]").evaluate_all("all => all.map(e => [e.value, e.checked])")
+    methods = [name for name, _ in boxes if ", " not in name]
+    assert len(methods) > 5 and all(shown for name, shown in boxes if name in methods), "methods before their variants"
+    ticks = tab.locator("#explorer svg [data-mark='y-axis tick label'] text").all_text_contents()
+    assert ticks and all(0 <= float(tick) <= 1 for tick in ticks), "accuracy is a share"
     choose = lambda name, value: tab.select_option(f"#explorer select[name={name}]", value)  # noqa: E731
     choose("section", "pan-to-specific")
     choose("cohort", "tcga-hypoxia")
@@ -339,6 +344,31 @@ def test_figures_and_tables_can_be_downloaded(tab, site, tmp_path):
     with (tmp_path / "table.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert len(lines) == last.count() and lines[0] == last.first.locator("th").all_inner_texts()
+
+
+def test_the_code_of_a_page_is_there_for_who_asks(tab, site):
+    tab.goto(f"{site}/book/executed/05_pan_to_specific.html")
+    folded = tab.locator("article details.hide.above-input")
+    code = folded.filter(has_text="figures.gain_curves").last
+    assert folded.count() > 5 and not code.locator("pre").is_visible()
+    code.locator("summary").click()
+    assert code.locator("pre").is_visible() and "notebook.show(figures.gain_curves(" in code.inner_text()
+
+
+def test_statements_are_read_one_by_one_on_a_telephone(tab, site, tmp_path):
+    """Each value stands under its statement with its column's name; the CSV has its columns all the same."""
+    tab.set_viewport_size(PHONE)
+    tab.goto(f"{site}/book/executed/08_verdicts.html")
+    table = tab.locator("table.statements", has_text="comparison/nn-first").first
+    assert not table.locator("thead").is_visible()
+    said = table.locator("tbody tr", has_text="comparison/nn-first").locator("td")
+    names = said.evaluate_all("all => all.map(e => getComputedStyle(e, '::before').content)")
+    assert names[1:4] == ['"article: "', '"verdict: "', '"measured: "'] and names[0] == "none"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    with tab.expect_download() as file:
+        tab.locator(".downloads button", has_text="CSV").last.click()
+    file.value.save_as(tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text().startswith("statement,article,verdict,measured,found")
 
 
 def test_pages_are_printed_into_one_file(html, tmp_path):
