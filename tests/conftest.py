@@ -40,6 +40,15 @@ def home(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder, current for this test."""
+    for name in ("notebooks", "profiles", "results"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Return the folder of real cohorts that the environment names."""

@@ -36,15 +36,6 @@ def done(tmp_path_factory):
     return run_cells(chosen, cells, store=Store(tmp_path_factory.mktemp("store")))
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder, current for this test."""
-    for name in ("notebooks", "profiles", "results"):
-        (tmp_path / "project" / name).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
-
-
 def keep(project, rows, name="comparison-tiny") -> None:
     write_table(rows, project / "results" / f"{name}.parquet", {"cells": rows["key"].nunique()})
 

@@ -32,15 +32,6 @@ def rows_of(cohort="tcga-pairs", digest="00aa11bb22cc33dd", repeats=2, seed=7, *
     return table(rows)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder, current for this test."""
-    for name in ("notebooks", "profiles", "results"):
-        (tmp_path / "project" / name).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
-
-
 def keep(project, name, rows, **metadata) -> None:
     known = dict.fromkeys(("cells", "done"), rows["key"].nunique()) | {"cohorts": sorted(rows["cohort"].unique())}
     write_table(rows, project / "results" / f"comparison-{name}.parquet", known | metadata)

@@ -13,16 +13,6 @@ from gexlib.experiments import section
 from gexlib.pages import Page, execute_all, notebook_path
 from gexlib.results import table, write_table
 
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder, current for this test."""
-    for name in ("notebooks", "profiles", "results"):
-        (tmp_path / "project" / name).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
-
-
 PAGE = [
     ("parameters", "cohort = 'none'"),
     ("", "import os\nprint(cohort, os.environ['GEXLIB_PROFILE'], os.environ['GEXLIB_BUDGET'])"),

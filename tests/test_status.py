@@ -29,14 +29,6 @@ def code(monkeypatch):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    for name in ("notebooks", "profiles", "results"):
-        (tmp_path / "project" / name).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
-
-
-@pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "store")
 
