@@ -12,7 +12,7 @@ from gexlib.errors import InputError
 from gexlib.experiments import SECTIONS
 from gexlib.experiments.base import check
 from gexlib.files import project_root
-from gexlib.notebook import notebook_path
+from gexlib.pages import notebook_path
 from gexlib.training import Training
 from gexlib.transfer import Denoising
 

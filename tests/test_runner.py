@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gexlib import engines, notebook, profiles, provenance
+from gexlib import engines, profiles, provenance
 from gexlib.errors import InputError
 from gexlib.experiments import section
 from gexlib.experiments.base import check
+from gexlib.files import project_root
 from gexlib.runner import FUTILE, keep_memory, run_cells, settings
 from gexlib.store import Store
 from tests.toy import SECTION, toys
@@ -108,7 +109,7 @@ def test_a_killed_run_resumes_with_only_what_is_missing(tmp_path):
         many = dict(SMALL, n=[8, 10, 12, 14], repeats=3)
         run_cells(*cells_of("pan-to-specific", **many))
     """)
-    environment = {**os.environ, "GEXLIB_HOME": str(tmp_path), "PYTHONPATH": str(notebook.project_root())}
+    environment = {**os.environ, "GEXLIB_HOME": str(tmp_path), "PYTHONPATH": str(project_root())}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
     store = Store(tmp_path / "store")
     until = time.time() + 90
@@ -220,7 +221,7 @@ print(run.done, run.rows["key"].nunique(), len(run.rows))
 
 def second(tmp_path, code=TWO) -> subprocess.Popen:
     command = [sys.executable, "-c", code, str(tmp_path / "store"), str(tmp_path / "log")]
-    environment = {**os.environ, "PYTHONPATH": str(notebook.project_root())}
+    environment = {**os.environ, "PYTHONPATH": str(project_root())}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
