@@ -57,8 +57,7 @@ def read(
         ``patient``. ``COLUMN:VALUE=OURS``: their value in this column means ours; ``*`` stands for all values
         that are not named and not blank, an empty ``VALUE`` for blank ones, an empty ``OURS`` drops the samples.
     where : iterable of str
-        ``COLUMN=VALUE`` in the file's own words: only such samples are kept. Values of one column are
-        alternatives; conditions on several columns must all hold.
+        ``COLUMN=VALUE`` or ``COLUMN!=VALUE`` in the file's own words: only such samples are kept, see `select`.
     scale, source : str
         Said of the values; what the file itself says where they are not given.
     notes : iterable of str
@@ -82,7 +81,7 @@ def read(
     obs.columns = [str(column) for column in obs.columns]
     if not obs.columns.is_unique:
         raise InputError(f"{path}: column `{obs.columns[obs.columns.duplicated()][0]}` stands twice: keep one")
-    kept = _where(obs, where, dropped)
+    kept = select(obs, where, dropped)
     adata, obs = adata[kept], obs[kept]
     obs, theirs = _map(obs, maps)
     kept = _labelled(name, obs, theirs, dropped)
@@ -245,11 +244,32 @@ def _refuse_text(path: Path, table: pd.DataFrame) -> None:
             )
 
 
-def _where(obs: pd.DataFrame, where: Sequence[str], dropped: list[str]) -> np.ndarray:
-    """Return which samples to keep."""
-    wanted: dict[str, list[str]] = {}
+def select(obs: pd.DataFrame, where: Sequence[str], dropped: list[str] | None = None) -> np.ndarray:
+    """Return which samples fit all conditions.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        Labels, a row a sample.
+    where : sequence of str
+        ``COLUMN=VALUE`` or ``COLUMN!=VALUE``. Values of one column are alternatives, or all excluded; conditions on
+        several columns must all hold.
+    dropped : list of str, optional
+        Gets a line that says how many samples do not fit.
+
+    Returns
+    -------
+    array of bool, shape (n_samples,)
+
+    Raises
+    ------
+    InputError
+        A condition names no column, or no value that occurs, or no sample fits.
+    """
+    wanted: dict[tuple[str, bool], list[str]] = {}
     for text in where:
-        cut = _cut(obs, text, "=")
+        unequal = _cut(obs, text, "!=")
+        cut = unequal or _cut(obs, text, "=")
         if cut is None:
             raise _not_cut(f"--where {text}", "COLUMN=VALUE", text if "=" in text else "", obs)
         column, value = cut
@@ -258,13 +278,13 @@ def _where(obs: pd.DataFrame, where: Sequence[str], dropped: list[str]) -> np.nd
             value = value.capitalize()  # true and True
         if value not in set(values):
             raise InputError(f"--where {text}: {column} has no value `{value}` but {_counted(values)}")
-        wanted.setdefault(column, []).append(value)
+        wanted.setdefault((column, unequal is not None), []).append(value)
     keep = np.ones(len(obs), dtype=bool)
-    for column, values in wanted.items():
-        keep &= _plain(obs[column]).isin(values).to_numpy()
+    for (column, excluded), values in wanted.items():
+        keep &= _plain(obs[column]).isin(values).to_numpy() != excluded
     if not keep.any():
         raise InputError(f"--where {' --where '.join(where)}: no sample is left of {len(obs)}; ask for less")
-    if not keep.all():
+    if dropped is not None and not keep.all():
         dropped.append(f"{(~keep).sum()} of {len(keep)} samples by --where {' --where '.join(where)}")
     return keep
 
@@ -318,7 +338,7 @@ def _parse(obs: pd.DataFrame, text: str) -> tuple[str, str | None, str]:
 
 def _not_cut(option: str, form: str, text: str, obs: pd.DataFrame) -> InputError:
     """Say that no column begins a text of the user's, or, where there is none, which form it should have."""
-    column = re.split("[:=]", text)[0].strip()
+    column = re.split("!?[:=]", text)[0].strip()
     if not column:
         return InputError(f"{option}: write {form} with one of the columns {_few(obs.columns, 20)}")
     return InputError(f"{option}: there is no column {column} but {_few(obs.columns, 20)}; use one of these")

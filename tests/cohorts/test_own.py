@@ -282,6 +282,11 @@ def test_mistakes_with_columns(home, h5ad):
     refused("the status of 1 sample is .* `\\?` \\(1\\)", h5ad(status=["?"] + ["cancer"] * 23))
 
 
+def test_where_leaves_some_out(home, h5ad):
+    mine = cohorts.import_cohort(h5ad(), "mine", where=["study!=A", "study!=B", "tissue=colon"])
+    assert set(mine.obs["study"]) == {"C"} and set(mine.obs["tissue"]) == {"colon"}
+
+
 def test_mistakes_with_where(home, h5ad):
     refused("--where organ=breast: there is no column organ but status, ", h5ad(), where=["organ=breast"])
     refused("--where tissue: write COLUMN=VALUE with one of the columns status, ", h5ad(), where=["tissue"])
