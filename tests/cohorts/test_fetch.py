@@ -1,68 +1,25 @@
 import errno
 import gzip
 import hashlib
+import json
 import shutil
 import socket
 import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from types import SimpleNamespace
 
-import pooch
 import pytest
+import requests
 
 from gexlib import cohorts
 from gexlib.cohorts import fetch, store
 from gexlib.errors import InputError
+from gexlib.files import sha256
+from tests.cohorts.conftest import PAGE, send
 
 FILES = {f"{letter}.txt": gzip.compress(letter.encode() * 50_000, mtime=0) for letter in "ABC"}
-PAGE = b"\n<!DOCTYPE html><html><body>Sign in to the network</body></html>"
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Serve a folder; ``server.answers`` holds other behaviour by path."""
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        answer = self.server.answers.get(self.path)
-        if answer:
-            answer(self)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
-def send(body, status=200, length=None):
-    """Return an answer with this body, whatever length it announces."""
-
-    def answer(handler):
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(length or len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Return a function that serves a folder on this machine."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    servers = []
-
-    def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        server.answers, server.asked = {}, []
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -72,10 +29,10 @@ def public(tmp_path, monkeypatch, serve):
         (tmp_path / "public" / "letters").mkdir(parents=True, exist_ok=True)
         (tmp_path / "public" / "letters" / file).write_bytes(body)
     server = serve(tmp_path / "public")
+    server.folder = tmp_path / "public" / "letters"
     digests = {file: hashlib.sha256(body).hexdigest() for file, body in FILES.items()}
-    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source(f"{server.url}/letters/", digests))
+    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source((f"{server.url}/letters/",), digests))
     monkeypatch.delenv("GEXLIB_DATA", raising=False)
-    monkeypatch.setattr(fetch, "RETRIES", 0)
     return server
 
 
@@ -188,16 +145,78 @@ def test_a_truncated_file(home, mirror):
     assert cache(home) == []
 
 
-def test_an_interrupted_download_leaves_nothing(home, public, monkeypatch):
-    def interrupted(self, url, target, store):
-        with open(target, "wb") as file:
-            file.write(FILES["A.txt"][:20])
+def breaking_off(at, **headers):
+    """Return an answer that announces all of A.txt and ends after so many bytes."""
+    return send(FILES["A.txt"][:at], length=len(FILES["A.txt"]), **headers)
+
+
+def stamp(server):
+    """Return the date that the server gives A.txt."""
+    return formatdate(int((server.folder / "A.txt").stat().st_mtime), usegmt=True)
+
+
+def breaks_off_once(server, at=30, **headers):
+    """Let the next answer end early, those after it be whole."""
+
+    def answer(handler):
+        del server.answers["/letters/A.txt"]
+        breaking_off(at, **({"Last_Modified": stamp(server)} | headers))(handler)
+
+    server.answers["/letters/A.txt"] = answer
+
+
+def test_a_dropped_connection_goes_on_where_it_was(home, public):
+    breaks_off_once(public)
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["A.txt"]
+    assert public.parts == [30] and cache(home) == list(FILES)
+
+
+def test_a_later_run_goes_on_where_an_earlier_one_was(home, public):
+    breaks_off_once(public)
+    again = public.answers["/letters/A.txt"]
+
+    def broken(handler):
+        again(handler)
+        public.answers["/letters/A.txt"] = send(b"busy", 503)
+
+    public.answers["/letters/A.txt"] = broken
+    failure(home, f"{public.url}/letters/A.txt", "HTTP status 503")
+    assert cache(home) == [".A.txt.part", ".A.txt.part.json"]
+    del public.answers["/letters/A.txt"]
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["A.txt"]
+    assert public.parts == [30] and cache(home) == list(FILES)
+
+
+@pytest.mark.parametrize(
+    "ranges, headers",
+    [(False, {}), (True, {"Last_Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}), (True, {"Last_Modified": ""})],
+    ids=["a server without ranges", "another file since", "no date"],
+)
+def test_what_cannot_be_continued_begins_anew(home, public, ranges, headers):
+    public.ranges = ranges
+    breaks_off_once(public, **headers)
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["A.txt"]
+    assert public.parts == [] and cache(home) == list(FILES)
+
+
+def test_a_part_that_is_longer_than_the_file(home, public):
+    part = home / "downloads" / "letters" / ".A.txt.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(10_000))
+    said = {"url": f"{public.url}/letters/A.txt", "validator": stamp(public)}
+    part.with_name(part.name + ".json").write_text(json.dumps(said))
+    failure(home, f"{public.url}/letters/A.txt", "HTTP status 416")
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["A.txt"] and cache(home) == list(FILES)
+
+
+def test_an_interrupted_download_leaves_no_half_file(home, public, monkeypatch):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", interrupted)
+    monkeypatch.setattr(fetch, "_refuse_large", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch("letters")
-    assert cache(home) == []
+    assert not set(cache(home)) & set(FILES)
 
 
 def test_a_passing_trouble_is_tried_again(home, public, monkeypatch):
@@ -208,9 +227,128 @@ def test_a_passing_trouble_is_tried_again(home, public, monkeypatch):
     public.answers["/letters/A.txt"] = busy_once
     failure(home, f"{public.url}/letters/A.txt", "HTTP status 503")
     public.answers["/letters/A.txt"] = busy_once
-    monkeypatch.setattr(fetch, "RETRIES", 1)
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(fetch, "RETRIES", 2)
     assert len(fetch.fetch("letters").paths) == 3
+
+
+def test_a_file_too_large(home, public, monkeypatch):
+    source = fetch.SOURCES["letters"]
+    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source(source.locations, source.files, limit=60))
+    failure(home, f"{public.url}/letters/A.txt", "more than the 5.59e-08 GiB")
+
+    def endless(handler):  # does not say how long it is
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(bytes(100))
+
+    public.answers["/letters/A.txt"] = endless
+    failure(home, f"{public.url}/letters/A.txt", "more than the 5.59e-08 GiB")
+    assert cache(home) == []
+
+
+def test_no_room_is_said_before_a_byte_comes(home, public, monkeypatch):
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(InputError, match="are needed, 0.0 GiB are free; free space"):
+        fetch.fetch("letters")
+
+
+@pytest.fixture
+def open_source(public, monkeypatch):
+    """The same files without published digests."""
+    source = fetch.Source(fetch.SOURCES["letters"].locations, dict.fromkeys(FILES, ""))
+    monkeypatch.setitem(fetch.SOURCES, "letters", source)
+    return public
+
+
+def test_digests_are_recorded_at_first_use_and_checked_afterwards(home, open_source):
+    got = fetch.fetch("letters")
+    noted = json.loads((home / "digests" / "letters.json").read_text())
+    assert noted == got.origins and noted["A.txt"] == {
+        "sha256": hashlib.sha256(FILES["A.txt"]).hexdigest(), "url": f"{open_source.url}/letters/A.txt",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()), "last_modified": stamp(open_source),
+    }  # fmt: skip
+    assert fetch.fetch("letters") == got and len(open_source.asked) == 3
+    (open_source.folder / "A.txt").write_bytes(FILES["B.txt"])
+    assert fetch.at_hand("letters") == got
+    got.paths[0].unlink()
+    failure(home, "/letters/A.txt", "another SHA-256 than the one whose digest was recorded", "digests/letters.json")
+    (home / "digests" / "letters.json").unlink()
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["B.txt"]
+
+
+def test_the_digests_of_a_folder_are_recorded_too(home, open_source, monkeypatch):
+    monkeypatch.setenv("GEXLIB_DATA", str(open_source.folder.parent))
+    got = fetch.fetch("letters")
+    assert got.origins["A.txt"]["sha256"] == sha256(got.paths[0])
+    (open_source.folder / "A.txt").write_bytes(FILES["B.txt"])
+    with pytest.raises(InputError, match="A.txt is another file .* than the one whose digest was recorded"):
+        fetch.fetch("letters")
+
+
+def test_damaged_records_of_digests(home, open_source):
+    fetch.fetch("letters")
+    for content in (b"{", b"[1]", b'{"A.txt": 1}', b"\xff"):
+        (home / "digests" / "letters.json").write_bytes(content)
+        with pytest.raises(InputError, match="digests/letters.json is damaged"):
+            fetch.fetch("letters")
+
+
+def test_a_file_put_there_by_hand(home, open_source):
+    target = home / "downloads" / "letters" / "A.txt"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(PAGE)
+    with pytest.raises(InputError, match="A.txt is an HTML page: delete it"):
+        fetch.fetch("letters")
+    target.write_bytes(FILES["A.txt"])
+    assert fetch.fetch("letters").origins["A.txt"]["path"] == str(target)
+    assert "/letters/A.txt" not in open_source.asked
+
+
+def test_locations_are_asked_in_order(home, public, tmp_path, serve, monkeypatch):
+    first = serve(tmp_path)
+    locations = (f"{first.url}/gone/", f"{public.url}/letters/")
+    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source(locations, fetch.SOURCES["letters"].files))
+    assert len(fetch.fetch("letters").paths) == 3 and first.asked == [f"/gone/{file}" for file in FILES]
+    shutil.rmtree(home)
+    public.answers["/letters/A.txt"] = send(PAGE)
+    failure(home, f"{first.url}/gone/A.txt", "HTTP status 404; ", f"{public.url}/letters/A.txt", "an HTML page")
+
+
+def test_a_file_of_another_kind(home, serve, tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "X.npz").write_bytes(b"no archive")
+    server = serve(tmp_path / "served")
+    source = fetch.Source((f"{server.url}/",), {"X.npz": ""})
+    with pytest.raises(InputError, match="X.npz could not be fetched, what came back was: no .npz file instead"):
+        fetch.fetch("arrays", source=source)
+    assert list((home / "downloads" / "arrays").iterdir()) == []
+
+
+def test_what_is_optional_may_be_absent(home, public):
+    source = fetch.Source(fetch.SOURCES["letters"].locations, {"A.txt": "", "Z.txt": ""}, optional=("Z.txt",))
+    got = fetch.fetch("letters", source=source)
+    assert [path.name for path in got.paths] == ["A.txt"] and got.missing == ("Z.txt",)
+    assert got.path("A.txt") == got.paths[0] and got.path("Z.txt") is None
+
+
+def test_many_fetch_one_file_at_once(home, open_source):
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: fetch.fetch("letters"), range(8)))
+    assert all(one == got[0] for one in got) and sorted(open_source.asked) == [f"/letters/{file}" for file in FILES]
+    assert cache(home) == list(FILES)
+
+
+def test_encryption_is_not_given_up(home, public, monkeypatch):
+    """A server of a secure address that sends elsewhere without encryption."""
+    asked = public.url.replace("http://", "https://")
+    get_plain = requests.Session.get
+
+    def get(self, url, **how):
+        return get_plain(self, url.replace("https://", "http://"), **how)
+
+    monkeypatch.setattr("requests.Session.get", get)
+    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source((f"{asked}/letters/",), fetch.SOURCES["letters"].files))
+    failure(home, f"{asked}/letters/A.txt", "a redirection to http://127.0.0.1", "not encrypted")
 
 
 def test_a_refused_connection(home, public, monkeypatch):
@@ -218,7 +356,7 @@ def test_a_refused_connection(home, public, monkeypatch):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     digests = fetch.SOURCES["letters"].files
-    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source(f"{url}/letters/", digests))
+    monkeypatch.setitem(fetch.SOURCES, "letters", fetch.Source((f"{url}/letters/",), digests))
     failure(home, f"{url}/letters/A.txt", "connection refused")
     monkeypatch.setenv("GEXLIB_DATA", url)  # a mirror that is down is not one without files
     failure(home, f"{url}/letters/A.txt", "connection refused")
@@ -243,26 +381,17 @@ def test_a_silent_host(home, public, monkeypatch):
 
 
 def test_a_full_disk_is_not_a_network_error(home, public, monkeypatch):
-    def full(self, url, target, store):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", full)
+    monkeypatch.setattr(fetch, "_refuse_large", full)
     with pytest.raises(InputError, match=f"cannot write to {home}.*No space left.*GEXLIB_HOME"):
         fetch.fetch("letters")
-    assert cache(home) == []
 
 
-def test_a_home_that_cannot_be_written_to(home, public, monkeypatch):
+def test_a_home_that_cannot_be_written_to(home, public):
     home.write_text("a file where the folder should be")
     with pytest.raises(InputError, match=f"cannot write to {home}.*GEXLIB_HOME"):
-        fetch.fetch("letters")
-    home.unlink()
-
-    def closed(*_):
-        raise PermissionError("pooch says this without an error number")
-
-    monkeypatch.setattr("pooch.core.make_local_storage", closed)
-    with pytest.raises(InputError, match=f"cannot write to {home}.*Permission denied"):
         fetch.fetch("letters")
 
 

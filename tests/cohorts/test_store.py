@@ -308,7 +308,7 @@ def test_importing_cohorts_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert "gexlib.cohorts.store" in loaded
-    assert not {"torch", "pandas", "anndata", "pooch", "rdata", "xarray", "sklearn"} & set(loaded)
+    assert not {"torch", "pandas", "anndata", "requests", "rdata", "xarray", "sklearn"} & set(loaded)
 
 
 def test_no_thread_holds_a_python_file_when_the_interpreter_ends(home, make_cohort, monkeypatch):
