@@ -7,6 +7,7 @@ sample ids; ``var`` indexed by unique gene or probe-set ids; ``uns`` with ``name
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,6 +169,17 @@ def row_blocks(X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     step = max(1, _BLOCK_BYTES // max(1, X.shape[1] * X.itemsize))
     for start in range(0, X.shape[0], step):
         yield start, X[start : start + step]
+        release(X)
+
+
+def release(X: np.ndarray) -> None:
+    """Let go of the memory that holds parts of a memory map; they are read again where they are needed.
+
+    Pages that were looked at count as the process's memory, in the end as much as the whole matrix.
+    """
+    mapped = getattr(X, "_mmap", None)
+    if mapped is not None and X.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _ids(name: str, what: str, index: "pd.Index") -> "pd.Index":
