@@ -84,6 +84,19 @@ class Fetched:
         """Return the file of this name, None where it is missing."""
         return next((path for path in self.paths if path.name == file), None)
 
+    def needed(self, file: str) -> Path:
+        """Return the file of this name.
+
+        Raises
+        ------
+        InputError
+            The folder or mirror that GEXLIB_DATA names does not have it.
+        """
+        path = self.path(file)
+        if path is None:
+            raise InputError(f"{file} is missing where GEXLIB_DATA points: put it there, or unset GEXLIB_DATA")
+        return path
+
 
 SOURCES = {
     "tcga-pairs": Source(
@@ -105,6 +118,23 @@ SOURCES = {
     "tcga-hypoxia": Source(
         ("https://raw.githubusercontent.com/nrosed/ssPATHS/d4c0e364591ce9d588d79d40471b31c7b81db3cc/data/",),
         files={"tcga_expr_df.RData": "b81e18171e7b115592af9a80307c06cfc91fc82928699c5f92c68575fd3eafb2"},
+    ),
+    "microarray": Source(
+        (
+            "https://ftp.ebi.ac.uk/biostudies/fire/E-MTAB-/732/E-MTAB-3732/Files/",
+            "https://www.ebi.ac.uk/biostudies/files/E-MTAB-3732/",
+        ),
+        files={"E-MTAB-3732.sdrf.txt": "", "E-MTAB-3732.processed.1.zip": "", "GPL570.annot.gz": ""},
+        addresses={"GPL570.annot.gz": "https://ftp.ncbi.nlm.nih.gov/geo/platforms/GPLnnn/GPL570/annot/GPL570.annot.gz"},
+        optional=("GPL570.annot.gz",),
+    ),
+    "deep-gonet": Source(
+        ("https://entrepot.ibisc.univ-evry.fr/",),
+        files={"X_train.npz": "", "X_test.npz": ""},
+        addresses={
+            "X_train.npz": "https://entrepot.ibisc.univ-evry.fr/f/5b57ab5a69de4f6ab26b/?dl=1",
+            "X_test.npz": "https://entrepot.ibisc.univ-evry.fr/f/057f1ffa0e6c4aab9bee/?dl=1",
+        },
     ),
 }
 RETRIES = 3  # attempts in a row that bring nothing
@@ -156,7 +186,7 @@ def fetch(name: str, only: Iterable[str] | None = None, source: Source | None = 
     else:
         found, origins = _from_network(name, source, files, mirror)
     missing = tuple(file for file in files if file not in found)
-    if not set(found) - set(source.optional):
+    if not found and not set(files) <= set(source.optional):
         raise InputError(
             f"cohort {name}: found none of {', '.join(files)} at {folder or mirror}; correct GEXLIB_DATA, "
             "or unset it to download from the public source"

@@ -509,6 +509,7 @@ def save(
     var: pd.DataFrame,
     uns: dict,
     convert: Callable[[np.ndarray], np.ndarray] | None = None,
+    genes: Sequence[str] | None = None,
 ) -> None:
     """Make a cohort of staged tables and store it, in the place of an earlier one.
 
@@ -526,6 +527,8 @@ def save(
         What `gexlib.cohorts.schema` asks for.
     convert : function, optional
         Of a block of values, to another scale.
+    genes : sequence of str, optional
+        What the tables call the genes of `var`, where that is something else.
     """
     import pandas as pd
     from anndata import AnnData
@@ -534,7 +537,7 @@ def save(
         at = 0
         for part in parts:
             source = part.matrix
-            places = pd.Index(part.genes).get_indexer(var.index)
+            places = pd.Index(part.genes).get_indexer(var.index if genes is None else genes)
             rows, step = slice(at, at + len(part.samples)), max(1, BLOCK // (4 * len(part.samples)))
             for start in range(0, len(places), step):
                 block = source[places[start : start + step]].T
