@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gexlib.cohorts import fetch, joint, store, tcga
+from gexlib.cohorts import fetch, geo, joint, store, tcga
 from gexlib.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ _PRESETS = tuple(
     f"{_SIMULATED}{kind}:{preset}" for kind in ("microarray", "tcga") for preset in ("smoke", "demo", "paper")
 )
 _READERS = {"tcga-pairs": tcga.read_pairs, "tcga-hypoxia": tcga.read_hypoxia}
+#: How to fetch public cohorts; a series of GEO, whichever, is fetched by its accession.
+PUBLIC = {name: f"gexlib fetch {name}" for name in (*fetch.SOURCES, "tcga")} | {
+    "tcga-toil": "gexlib fetch tcga --hub toil"
+}
 #: Cohorts of the study's own reruns that have no public address: how a copy of the file becomes one.
 IMPORTS = {
     name: f"gexlib cohort import {name}.h5ad --as {name} --where study_has_both=True"
@@ -34,7 +38,7 @@ IMPORTS = {
 
 def names() -> list[str]:
     """Return the names that `open_cohort` knows: presets, public cohorts, and what else is in the store."""
-    return list(dict.fromkeys((*_PRESETS, *fetch.SOURCES, *store.stored())))
+    return list(dict.fromkeys((*_PRESETS, *PUBLIC, *store.stored())))
 
 
 def open_cohort(name: str) -> "AnnData":
@@ -67,40 +71,108 @@ def open_cohort(name: str) -> "AnnData":
         return store.open_stored(name)
     if name in IMPORTS:
         raise InputError(_by_import(name))
-    if name not in fetch.SOURCES:
+    if name not in PUBLIC and not geo.is_accession(name):
         piece = "; in a list, put quotes around a name that has commas" if "=" in name else ""
         raise InputError(f"there is no cohort {name}: choose from {', '.join(names())}{piece}")
-    files = fetch.at_hand(name)
+    files = fetch.at_hand(name) if name in _READERS else None
     if files is None:
-        raise InputError(f"cohort {name} is not on this machine yet: run `gexlib fetch {name}`")
+        how = PUBLIC.get(name, f"gexlib fetch {name}")
+        raise InputError(f"cohort {name} is not on this machine yet: run `{how}`")
     return _read_and_store(name, files)
 
 
-def fetch_cohort(name: str, only: Iterable[str] | None = None) -> "AnnData":
+def fetch_cohort(
+    name: str,
+    only: Iterable[str] | None = None,
+    *,
+    store_as: str = "",
+    projects: Iterable[str] = (),
+    hub: str = "gdc",
+    mappings: Path | str | None = None,
+    platform: str = "",
+    **how,
+) -> "AnnData":
     """Fetch a public cohort, check it and store it, in the place of an earlier copy.
 
     Parameters
     ----------
     name : str
-        A cohort of `gexlib.cohorts.fetch.SOURCES`.
+        A cohort of `PUBLIC`, or the accession of a series of GEO, such as ``GSE2034``.
     only : iterable of str, optional
-        The files to use, such as ``["BRCA", "STAD"]``; all that can be had where it is not given.
+        Of tcga-pairs: the files to use, such as ``["BRCA", "STAD"]``; all that can be had where it is not given.
+    store_as : str
+        Another name to store it under.
+    projects, hub
+        Of tcga: see `gexlib.cohorts.xena`; the article's eleven projects where none are given.
+    mappings : path, optional
+        Of microarray: a folder with tables of your own, see `gexlib.cohorts.microarray.mapping`.
+    platform : str
+        Of a series: such as ``GPL570``, where it was measured on several.
+    **how
+        Of a series: what `gexlib.cohorts.own.fit` takes, such as ``maps`` and ``where``.
 
     Returns
     -------
     AnnData
-        As `open_cohort` returns it. ``uns["notes"]`` says what is missing.
+        As `open_cohort` returns it. ``uns["notes"]`` says what is missing; ``uns["report"]``, where there is one,
+        what was left out.
 
     Raises
     ------
     InputError
-        A file cannot be had or is not the right one, or the store cannot be written to.
+        A file cannot be had or is not the right one, an option does not belong to this cohort, or the store cannot
+        be written to.
     """
+    from gexlib.cohorts import microarray, xena
+
+    projects = list(projects)
+    series = geo.is_accession(name)
+    options = {
+        "--projects": (projects, name == "tcga"), "--hub": (hub != "gdc", name == "tcga"),
+        "--mappings": (mappings is not None, name == "microarray"), "--platform": (platform, series),
+        **{f"--{option}": (value, series) for option, value in how.items()},
+    }  # fmt: skip
+    if foreign := [option for option, (given, ours) in options.items() if given and not ours]:
+        raise InputError(f"{' '.join(foreign)}: cohort {name} knows no such option; leave it out")
+    stored = store_as or ("tcga-toil" if name == "tcga" and hub == "toil" else name)
+    if store_as:
+        _refuse_name(store_as)
     if name.startswith(_SIMULATED):
         raise InputError(f"cohort {name} is simulated: nothing is fetched, it is built when it is first used")
     if name in IMPORTS:
         raise InputError(_by_import(name))
-    return _read_and_store(name, fetch.fetch(name, only))
+    if series:
+        store.save(_series(name, stored, platform, how), stored)
+    elif name == "tcga":
+        projects = projects or list(xena.PROJECTS)
+        files = fetch.fetch("tcga-toil" if hub == "toil" else name, source=xena.source(projects, hub))
+        xena.save(files, projects, hub, stored)
+    elif name == "microarray":
+        microarray.save(fetch.fetch(name), stored, mappings)
+    elif name == "deep-gonet":
+        microarray.save_deep_gonet(fetch.fetch(name), stored)
+    else:
+        return _read_and_store(name, fetch.fetch(name, only), stored)
+    return store.open_stored(stored)
+
+
+def _series(accession: str, name: str, platform: str, how: dict) -> "AnnData":
+    """Fetch and read a series of GEO."""
+    from gexlib.cohorts import own
+
+    files = fetch.fetch(accession, source=geo.source(accession, platform))
+    if not files.paths:
+        raise InputError(
+            f"{accession} has no matrix {files.missing[0]}: a series measured on several platforms has one for each, "
+            "so name one of them, as with --platform GPL570"
+        )
+    adata, dropped = geo.read(files)
+    platforms = set(adata.obs.get("platform", ()))
+    if len(platforms) == 1 and re.fullmatch(r"GPL[1-9]\d{0,8}", *platforms):
+        (found,) = platforms
+        annotation = fetch.fetch(found, source=geo.platform_source(found)).paths
+        adata.var = geo.symbols(list(adata.var_names), annotation[0] if annotation else None, dropped)
+    return own.fit(adata, name, dropped=dropped, **how)
 
 
 def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
@@ -127,10 +199,7 @@ def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
     """
     from gexlib.cohorts import own
 
-    taken = name.lower() in fetch.SOURCES or name.lower().startswith(_SIMULATED)
-    if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        why = "belongs to a cohort of the project" if taken else "is no name"
-        raise InputError(f"--as {name}: this {why}; use another of letters, digits, - and _ that begins with a letter")
+    _refuse_name(name)
     store.save(own.read(path, name, **how), name)
     return store.open_stored(name)
 
@@ -183,9 +252,17 @@ def _by_import(name: str) -> str:
     )
 
 
-def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":
-    store.save(_READERS[name](files.paths), name)
-    return store.open_stored(name)
+def _refuse_name(name: str) -> None:
+    """Refuse a name for a cohort of the user's that is none, or taken."""
+    taken = name.lower() in PUBLIC or name.lower().startswith(_SIMULATED)
+    if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        why = "belongs to a cohort of the project" if taken else "is no name"
+        raise InputError(f"--as {name}: this {why}; use another of letters, digits, - and _ that begins with a letter")
+
+
+def _read_and_store(name: str, files: fetch.Fetched, stored: str = "") -> "AnnData":
+    store.save(_READERS[name](files.paths), stored or name)
+    return store.open_stored(stored or name)
 
 
 def _open_simulated(name: str) -> "AnnData":

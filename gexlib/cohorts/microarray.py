@@ -217,17 +217,16 @@ def _unmapped(what: str, terms: Counter, dropped: int) -> list[str]:
 
 
 def _origins(cells: dict[str, list[str]], n: int, rules: list[Rule]) -> list[str]:
-    """Return cell_line or patient for each sample; nothing where no column of the rules is there."""
+    """Return cell_line or patient for each sample; "" where no cell line is found: then nothing tells them apart."""
     rules = [rule for rule in rules if rule.column in cells]
-    if not rules:
-        return [""] * n
     told = {rule.column: [said(value) for value in cells[rule.column]] for rule in rules}
 
     def origin(i: int) -> str:
         terms = ((rule, told[rule.column][i]) for rule in rules)
         return next((rule.label for rule, term in terms if term and fnmatchcase(term, rule.term)), "patient")
 
-    return [origin(i) for i in range(n)]
+    found = [origin(i) for i in range(n)]
+    return found if "cell_line" in found else [""] * n
 
 
 def _accessions(cells: dict[str, list[str]], n: int) -> list[str]:
