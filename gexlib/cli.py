@@ -40,6 +40,23 @@ Changes = Annotated[
 ]
 
 
+Maps = Annotated[
+    list[str],
+    typer.Option(
+        "--map",
+        metavar="THEIRS=OURS",
+        help="COLUMN=LABEL: your column is our label status, origin, tissue, cancer_type, study or patient. "
+        "COLUMN:VALUE=OURS: your value means ours (* all others; nothing after = drops the samples). Repeatable.",
+    ),
+]
+Where = Annotated[
+    list[str],
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Keep such samples only, in the file's own words; != leaves them out. Repeatable: any value of a column, "
+        "all columns.",
+    ),
+]
 Backend = Annotated[
     Path | None, typer.Option(metavar="FILE.yml", help="Where cells run, such as engines/slurm.yml; default: here.")
 ]
@@ -70,18 +87,50 @@ def main() -> None:
         sys.exit(2)
 
 
-@app.command(epilog="Example: gexlib fetch tcga-hypoxia, or GEXLIB_DATA=/data gexlib fetch tcga-pairs")
-def fetch(name: Annotated[str, typer.Argument(help="A public cohort: tcga-pairs or tcga-hypoxia.")]) -> None:
-    """Download a public cohort, check its digest and store it.
+FETCH_EXAMPLES = """Examples:
 
-    GEXLIB_DATA names a folder or a mirror to take the files from; GEXLIB_HOME the folder to keep them in.
+\b
+  gexlib fetch tcga-pairs
+  gexlib fetch tcga --projects BRCA,LUAD,LUSC
+  gexlib fetch tcga --hub toil --projects BRCA
+  gexlib fetch microarray
+  gexlib fetch GSE2034 --map 'bone relapses=status' --map 'bone relapses:1=cancer' --map 'bone relapses:0=normal'
+  GEXLIB_DATA=/data gexlib fetch tcga-hypoxia
+"""
+
+
+@app.command(epilog=FETCH_EXAMPLES)
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="tcga-pairs, tcga-hypoxia, tcga, microarray (E-MTAB-3732), deep-gonet (a prepared copy of it), or the "
+            "accession of a series of GEO."
+        ),
+    ],
+    store_as: Annotated[str, typer.Option("--as", metavar="NAME", help="Another name to store it under.")] = "",
+    projects: Annotated[
+        str, typer.Option(metavar="BRCA,LUAD,...", help="Of tcga: any projects; default: the article's eleven.")
+    ] = "",
+    hub: Annotated[str, typer.Option(metavar="gdc|toil", help="Of tcga: which hub of UCSC Xena.")] = "gdc",
+    mappings: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of microarray: your own disease.csv, organism_part.csv or origin.csv."),
+    ] = None,
+    platform: Annotated[str, typer.Option(metavar="GPL570", help="Of a series on several platforms.")] = "",
+    maps: Maps = (),
+    where: Where = (),
+) -> None:
+    """Download a public cohort, check it and store it.
+
+    A download that breaks off goes on when the command is given again. GEXLIB_DATA names a folder or a mirror to take
+    the files from, <GEXLIB_DATA>/<cohort>/<file>; GEXLIB_HOME the folder to keep them in.
     """
-    from gexlib.cohorts import fetch_cohort
+    from gexlib import commands
 
-    cohort = fetch_cohort(name)
-    print(f"{name}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {cohort.uns['digest']}")
-    for note in cohort.uns["notes"]:
-        print(f"- {note}")
+    wanted = [project.strip().upper() for project in projects.split(",") if project.strip()]
+    with resumable():
+        commands.fetch(name, store_as, wanted, hub, mappings, platform, list(maps), list(where))
 
 
 @cohort_app.command("list", epilog="Cohorts can be joined, for example gexlib cohort describe tcga-pairs+u133-genes")
@@ -93,8 +142,8 @@ def cohort_list() -> None:
     for name in dict.fromkeys((*cohorts.names(), *cohorts.IMPORTS)):
         if name in stored:
             state = "stored"
-        elif name in cohorts.fetch.SOURCES:
-            state = f"gexlib fetch {name}"
+        elif name in cohorts.PUBLIC:
+            state = cohorts.PUBLIC[name]
         else:
             state = cohorts.IMPORTS.get(name, "built when it is first used")
         print(f"{name:31} {state}")
@@ -118,22 +167,8 @@ def cohort_import(
     samples: Annotated[
         Path | None, typer.Option(metavar="SHEET", help="Of a table: sample ids in the first column, then labels.")
     ] = None,
-    maps: Annotated[
-        list[str],
-        typer.Option(
-            "--map",
-            metavar="THEIRS=OURS",
-            help="COLUMN=LABEL: your column is our label status, origin, tissue, cancer_type, study or patient. "
-            "COLUMN:VALUE=OURS: your value means ours (* all others; nothing after = drops the samples). Repeatable.",
-        ),
-    ] = (),
-    where: Annotated[
-        list[str],
-        typer.Option(
-            metavar="COLUMN=VALUE",
-            help="Keep such samples only, in the file's own words. Repeatable: any value of a column, all columns.",
-        ),
-    ] = (),
+    maps: Maps = (),
+    where: Where = (),
     scale: Annotated[str, typer.Option(metavar="TEXT", help="Of the values, for example 'log2(TPM + 1)'.")] = "",
     source: Annotated[str, typer.Option(metavar="TEXT", help="Where the data come from.")] = "",
     note: Annotated[

@@ -136,6 +136,64 @@ def _notes(chosen: Section, parameters) -> list[str]:
     return [*of_cohorts, *getattr(chosen.module, "notes", lambda _: [])(parameters)]
 
 
+def fetch(
+    name: str,
+    store_as: str,
+    projects: list[str],
+    hub: str,
+    mappings: Path | None,
+    platform: str,
+    maps: list[str],
+    where: list[str],
+) -> None:
+    """Fetch a public cohort and print what came of it: its table as in the article, and what was left out."""
+    from gexlib.cohorts import fetch_cohort, microarray, xena
+
+    cohort = fetch_cohort(
+        name,
+        store_as=store_as,
+        projects=projects,
+        hub=hub,
+        mappings=mappings,
+        platform=platform,
+        maps=maps,
+        where=where,
+    )
+    uns = cohort.uns
+    print(f"{uns['name']}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {uns['digest']}")
+    for line in uns.get("report", ()):
+        print(f"left out: {line}")
+    table = {"microarray": microarray.table, "tcga": xena.table}.get(name)
+    if table is not None:
+        counts = table(cohort)
+        print(f"\nAs in Table {1 if name == 'microarray' else 2} of the article:\n{counts.to_string()}")
+        for line in beside_article(name, counts):
+            print(line)
+    for note in uns["notes"]:
+        print(f"- {note}")
+
+
+def beside_article(name: str, counts: pd.DataFrame) -> list[str]:
+    """Say how a fetched cohort differs from what the article's text prints of its own."""
+    from gexlib.cohorts import xena
+    from gexlib.ledger.claims import stated
+
+    cancer, normal, samples = (int(counts.loc["all", column]) for column in ("cancer", "normal", "samples"))
+    if name == "microarray":
+        size = stated("data/microarray-train") + stated("data/microarray-test")
+        theirs, ours = stated("data/microarray-class-ratio"), cancer / max(normal, 1)
+        shares = f"about {theirs:g} cancer samples for each normal one, here {ours:.2f}"
+        kinds, what = stated("data/microarray-tissues"), "tissues"
+    else:
+        size = stated("data/tcga-train") + stated("data/tcga-test-status")
+        shares = f"{stated('data/tcga-cancer-share'):g} % cancer, here {100 * cancer / samples:.1f} %"
+        kinds, what = len(xena.PROJECTS), "projects"
+    return [
+        f"The article has {size:,.0f} samples, here {samples:,} ({samples - size:+,.0f}); {shares}; {kinds:.0f} {what}, "
+        f"here {len(counts) - 1}."
+    ]
+
+
 def _check_parent(out: Path) -> None:
     """Refuse a place in a folder that is not there: a typing error would make folders anywhere."""
     parent = Path(out).absolute().parent

@@ -144,6 +144,8 @@ def save(files: Fetched, projects: Sequence[str], hub: str = "gdc", name: str = 
     obs = pd.concat([labels for _, labels in parts])
     shared = set.intersection(*(set(staged.genes) for staged, _ in parts))
     genes = [gene for gene in parts[0][0].genes if gene in shared]
+    if not genes:
+        raise InputError(f"the files of {', '.join(projects)} share no gene: delete them and fetch them again")
     if most := max(len(staged.genes) for staged, _ in parts) - len(genes):
         report.append(f"{most:,} genes that not all files have")
     var, rows = _genes(genes, files.needed(GENES[hub]), report)
