@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -167,13 +168,13 @@ def fetch(
     if table is not None:
         counts = table(cohort)
         print(f"\nAs in Table {1 if name == 'microarray' else 2} of the article:\n{counts.to_string()}")
-        for line in beside_article(name, counts):
-            print(line)
+        with suppress(InputError):  # outside a clone of the project, which holds the article's statements
+            print(beside_article(name, counts))
     for note in uns["notes"]:
         print(f"- {note}")
 
 
-def beside_article(name: str, counts: pd.DataFrame) -> list[str]:
+def beside_article(name: str, counts: pd.DataFrame) -> str:
     """Say how a fetched cohort differs from what the article's text prints of its own."""
     from gexlib.cohorts import xena
     from gexlib.ledger.claims import stated
@@ -188,10 +189,10 @@ def beside_article(name: str, counts: pd.DataFrame) -> list[str]:
         size = stated("data/tcga-train") + stated("data/tcga-test-status")
         shares = f"{stated('data/tcga-cancer-share'):g} % cancer, here {100 * cancer / samples:.1f} %"
         kinds, what = len(xena.PROJECTS), "projects"
-    return [
-        f"The article has {size:,.0f} samples, here {samples:,} ({samples - size:+,.0f}); {shares}; {kinds:.0f} {what}, "
-        f"here {len(counts) - 1}."
-    ]
+    return (
+        f"The article has {size:,.0f} samples, here {samples:,} ({samples - size:+,.0f}); {shares}; {kinds:.0f} "
+        f"{what}, here {len(counts) - 1}."
+    )
 
 
 def _check_parent(out: Path) -> None:
