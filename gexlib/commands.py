@@ -162,7 +162,7 @@ def fetch(
     )
     uns = cohort.uns
     print(f"{uns['name']}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {uns['digest']}")
-    for line in uns.get("report", ()):
+    for line in uns.get("report", uns.get("imported", {}).get("dropped", ())):
         print(f"left out: {line}")
     table = {"microarray": microarray.table, "tcga": xena.table}.get(name)
     if table is not None:

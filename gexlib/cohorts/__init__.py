@@ -172,7 +172,8 @@ def _series(accession: str, name: str, platform: str, how: dict) -> "AnnData":
         (found,) = platforms
         annotation = fetch.fetch(found, source=geo.platform_source(found)).paths
         adata.var = geo.symbols(list(adata.var_names), annotation[0] if annotation else None, dropped)
-    return own.fit(adata, name, dropped=dropped, **how)
+    origin = {"file": files.paths[0].name, **files.origins[files.paths[0].name]}
+    return own.fit(adata, name, dropped=dropped, origin=origin, **how)
 
 
 def import_cohort(path: Path | str, name: str, **how) -> "AnnData":

@@ -82,7 +82,6 @@ def read(files: Fetched) -> tuple[AnnData, list[str]]:
     staged = tables.stage(path, files.origins[path.name]["sha256"], choose, begin=BEGIN, end=END)
     adata = AnnData(X=staged.matrix.T.copy(), obs=obs.loc[staged.samples].copy(), var=pd.DataFrame(index=staged.genes))
     adata.uns["source"] = f"GEO {series['geo_accession']}: {series['title']}".strip(": ")
-    adata.uns["files"] = files.origins
     staged.discard()
     dropped = [f"{n:,} rows of the matrix {why}" for why, n in staged.dropped.items()]
     dropped += [f"{len(obs) - adata.n_obs} samples without values"] if len(obs) > adata.n_obs else []

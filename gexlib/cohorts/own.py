@@ -73,25 +73,69 @@ def read(
     InputError
         A file cannot be read, a column or value is not there or not known, or the cohort breaks the contract.
     """
+    path = Path(path)
+    adata, dropped = _read_any(path, samples)
+    return fit(
+        adata, name, maps=maps, where=where, scale=scale, source=source, notes=notes, dropped=dropped,
+        origin={"file": path.name, "sha256": sha256(path)},
+    )  # fmt: skip
+
+
+def fit(
+    adata: AnnData,
+    name: str,
+    *,
+    maps: Iterable[str] = (),
+    where: Iterable[str] = (),
+    scale: str = "",
+    source: str = "",
+    notes: Iterable[str] = (),
+    dropped: Iterable[str] = (),
+    origin: dict | None = None,
+) -> AnnData:
+    """Put samples with labels of someone else's into the one form.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Samples x genes, ``obs`` with their own labels.
+    name, maps, where, scale, source, notes
+        As in `read`.
+    dropped : iterable of str
+        What was left out already.
+    origin : dict, optional
+        ``file`` and ``sha256`` that the samples come from.
+
+    Returns
+    -------
+    AnnData
+        A checked cohort, as `read` returns it.
+
+    Raises
+    ------
+    InputError
+        A column or value is not there or not known, or the cohort breaks the contract.
+    """
     from anndata import AnnData
 
-    path, maps, where = Path(path), list(maps), list(where)
-    adata, dropped = _read_any(path, samples)
-    said, obs = adata.uns, adata.obs.copy()
+    maps, where, dropped = list(maps), list(where), list(dropped)
+    said, obs, origin = adata.uns, adata.obs.copy(), origin or {}
     obs.columns = [str(column) for column in obs.columns]
     if not obs.columns.is_unique:
-        raise InputError(f"{path}: column `{obs.columns[obs.columns.duplicated()][0]}` stands twice: keep one")
+        twice = obs.columns[obs.columns.duplicated()][0]
+        raise InputError(f"{origin.get('file', name)}: column `{twice}` stands twice: keep one")
     kept = select(obs, where, dropped)
     adata, obs = adata[kept], obs[kept]
     obs, theirs = _map(obs, maps)
     kept = _labelled(name, obs, theirs, dropped)
+    unnamed = f"imported from {origin.get('file', name)}; its source is {NOT_STATED}"
     uns = {
         "name": name,
-        "source": source or _text(said.get("source")) or f"imported from {path.name}; its source is {NOT_STATED}",
+        "source": source or _text(said.get("source")) or unnamed,
         "scale": scale or _text(said.get("scale")) or NOT_STATED,
         "simulated": bool(said.get("simulated", False)),
         "notes": [],
-        "imported": {"file": path.name, "sha256": sha256(path), "map": maps, "where": where, "dropped": dropped},
+        "imported": {**origin, "map": maps, "where": where, "dropped": dropped},
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them

@@ -377,6 +377,7 @@ class _Journal:
 
     def __init__(self, folder: Path, names: list[str], columns: list[int]):
         self.folder, self.names, self.columns = folder, names, columns
+        self.named = max(i for i, name in enumerate(names, 1) if name)  # cells without a name after it may be absent
         self.genes: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.read = 0  # rows of the table that are done
@@ -417,9 +418,9 @@ class _Journal:
     def take(self, number: int, line: bytes) -> None:
         """Take one row of the table."""
         cells = line.split(b"\t")
-        if len(cells) == len(self.names) + 1 and not cells[-1].strip():
+        while len(cells) > len(self.names) and not cells[-1].strip():
             cells.pop()
-        if len(cells) != len(self.names):
+        if not self.named <= len(cells) <= len(self.names):
             raise Damaged(
                 f"has {len(cells)} cells in row {number + 1} and {len(self.names)} columns: it is cut off or "
                 "damaged, delete it and fetch it again"
