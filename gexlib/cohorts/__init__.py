@@ -142,28 +142,35 @@ def fetch_cohort(
     if name in IMPORTS:
         raise InputError(_by_import(name))
     if series:
-        store.save(_series(name, stored, platform, how), stored)
+        files = fetch.fetch(name, source=geo.source(name, platform))
+        store.save(_series(files, stored, platform, how), stored)
+        fetch.confirm(name, files)
     elif name == "tcga":
         projects = projects or list(xena.PROJECTS)
-        files = fetch.fetch("tcga-toil" if hub == "toil" else name, source=xena.source(projects, hub))
+        place = "tcga-toil" if hub == "toil" else name
+        files = fetch.fetch(place, source=xena.source(projects, hub))
         xena.save(files, projects, hub, stored)
+        fetch.confirm(place, files)
     elif name == "microarray":
-        microarray.save(fetch.fetch(name), stored, mappings)
+        files = fetch.fetch(name)
+        microarray.save(files, stored, mappings)
+        fetch.confirm(name, files)
     elif name == "deep-gonet":
-        microarray.save_deep_gonet(fetch.fetch(name), stored)
+        files = fetch.fetch(name)
+        microarray.save_deep_gonet(files, stored)
+        fetch.confirm(name, files)
     else:
         return _read_and_store(name, fetch.fetch(name, only), stored)
     return store.open_stored(stored)
 
 
-def _series(accession: str, name: str, platform: str, how: dict) -> "AnnData":
-    """Fetch and read a series of GEO."""
+def _series(files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnData":
+    """Read a series of GEO."""
     from gexlib.cohorts import own
 
-    files = fetch.fetch(accession, source=geo.source(accession, platform))
     if not files.paths:
         raise InputError(
-            f"{accession} has no matrix {files.missing[0]}: a series measured on several platforms has one for each, "
+            f"there is no matrix {files.missing[0]}: a series measured on several platforms has one for each, "
             "so name one of them, as with --platform GPL570"
         )
     adata, dropped = geo.read(files)

@@ -5,7 +5,8 @@ written to) or the base address of a mirror. Either way a file is looked for at
 ``<GEXLIB_DATA>/<cohort>/<file>``.
 
 A download that breaks off goes on from where it was, in this process or a later one. Files whose SHA-256 their source
-does not publish have it recorded at first use, in ``GEXLIB_HOME/digests``, and are checked against it afterwards.
+does not publish have it recorded in ``GEXLIB_HOME/digests``; from the first cohort that was made of them on (`confirm`)
+they are checked against it.
 """
 
 from __future__ import annotations
@@ -281,19 +282,27 @@ def _digests(name: str) -> dict[str, dict]:
 
 
 def _known(name: str, source: Source, file: str) -> str:
-    """Return the digest that a file must have, "" where it is used for the first time."""
-    return source.files[file] or _digests(name).get(file, {}).get("sha256", "")
+    """Return the digest that a file must have, "" where no cohort was made of it yet."""
+    noted = _digests(name).get(file, {})
+    return source.files[file] or (noted["sha256"] if noted.get("used") else "")
 
 
-def _note(name: str, file: str, entry: dict) -> dict:
-    """Note a file's digest and where it came from, unless it is noted already."""
+def _note(name: str, entries: dict[str, dict]) -> dict[str, dict]:
+    """Note the digests of files and where they came from; what is noted of the same content already stays."""
     with locked(_digest_file(name)):
         noted = _digests(name)
-        if noted.get(file, {}).get("sha256") != entry["sha256"]:
-            noted[file] = entry
-            with atomic_path(_digest_file(name)) as path:
-                path.write_text(json.dumps(noted, indent=1), encoding="utf-8")
-    return noted[file]
+        for file, entry in entries.items():
+            same = noted.get(file, {}).get("sha256") == entry["sha256"]
+            noted[file] = entry | (noted[file] if same else {}) | ({"used": True} if entry.get("used") else {})
+        with atomic_path(_digest_file(name)) as path:
+            path.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+    return noted
+
+
+def confirm(name: str, files: Fetched) -> None:
+    """Note that a cohort was made of these files: others in their place are refused from now on."""
+    if entries := {file: {**entry, "used": True} for file, entry in files.origins.items()}:
+        _note(name, entries)
 
 
 def _checked(name: str, source: Source, path: Path) -> dict:
@@ -310,7 +319,7 @@ def _checked(name: str, source: Source, path: Path) -> dict:
         raise InputError(f"{path} is {what}{recorded}: put {address} in its place, or delete it")
     if source.files[path.name]:
         return {"sha256": digest}
-    return _note(name, path.name, {"sha256": digest, "path": str(path), "date": _today()})
+    return _note(name, {path.name: {"sha256": digest, "path": str(path), "date": _today()}})[path.name]
 
 
 def _recorded(name: str) -> str:
@@ -347,10 +356,11 @@ def _bring(name: str, source: Source, url: str, target: Path) -> dict:
         noted = _digests(name).get(target.name, {})
         if target.is_file() and known and sha256(target) == known:
             return noted or {"sha256": known}
-        if target.is_file() and not known:  # put there by hand
+        if target.is_file() and not known:  # not used yet, or put there by hand
             if what := _wrong_kind(target.name, _head(target)):
                 raise InputError(f"{target} is {what}: delete it")
-            return _note(name, target.name, {"sha256": sha256(target), "path": str(target), "date": _today()})
+            entry = {"sha256": sha256(target), "path": str(target), "date": _today()}
+            return _note(name, {target.name: entry})[target.name]
         part = target.with_name(f".{target.name}.part")
         last_modified = _download(url, part, source.limit)
         digest = sha256(part)
@@ -359,7 +369,7 @@ def _bring(name: str, source: Source, url: str, target: Path) -> dict:
             raise _Answer("a file with another SHA-256" + ("" if source.files[target.name] else _recorded(name)))
         os.replace(part, target)
         entry = {"sha256": digest, "url": url, "date": _today(), "last_modified": last_modified}
-        return _note(name, target.name, entry)
+        return _note(name, {target.name: entry})[target.name]
 
 
 @contextmanager

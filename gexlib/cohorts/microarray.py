@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import re
+import tokenize
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -181,7 +183,7 @@ def read_sdrf(path: Path, mappings: Path | str | None = None) -> tuple[pd.DataFr
 
     header, body = tables.rows(path)
     header = [re.sub(r"\s+(?=\[)", "", column).lower() for column in header]
-    header[0] = header[0] or "source name"
+    header[0] = header[0] if header[0] in NAMES else "source name"
     place = {column: i for i, column in reversed(list(enumerate(header)))}
     cells = {column: [row[i] for row in body] for column, i in place.items()}
     disease, part = (
@@ -360,11 +362,12 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, by_column, kind = read(file)
-    except (ValueError, KeyError, TypeError) as error:
-        raise tables.Damaged(
-            f"holds no plain array ({str(error).splitlines()[0]}): delete it and fetch it again"
-        ) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on headers that Python 2 wrote
+            shape, by_column, kind = read(file)
+    except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
+        what = str(error).splitlines()[0][:80]
+        raise tables.Damaged(f"holds no plain array ({what}): delete it and fetch it again") from None
     if kind.hasobject or kind.kind not in "fiub" or not all(shape) or prod(shape) * kind.itemsize > tables.LIMIT:
         raise tables.Damaged(f"holds {kind} of shape {shape} instead of numbers: delete it and fetch it again")
     return shape, by_column, kind

@@ -55,7 +55,7 @@ def reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise InputError(f"{path} is cut off or damaged ({what}): delete it and fetch it again") from error
     except Damaged as error:
         raise InputError(f"{path} {error}") from error

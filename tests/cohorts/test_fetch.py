@@ -268,18 +268,27 @@ def test_digests_are_recorded_at_first_use_and_checked_afterwards(home, open_sou
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "last_modified": stamp(open_source),
     }  # fmt: skip
     assert fetch.fetch("letters") == got and len(open_source.asked) == 3
+    fetch.confirm("letters", got)
     (open_source.folder / "A.txt").write_bytes(FILES["B.txt"])
-    assert fetch.at_hand("letters") == got
+    assert fetch.at_hand("letters") == got and fetch.fetch("letters").origins["A.txt"]["url"]
     got.paths[0].unlink()
     failure(home, "/letters/A.txt", "another SHA-256 than the one whose digest was recorded", "digests/letters.json")
     (home / "digests" / "letters.json").unlink()
     assert fetch.fetch("letters").paths[0].read_bytes() == FILES["B.txt"]
 
 
+def test_a_file_that_could_not_be_used_may_be_replaced(home, open_source):
+    (open_source.folder / "A.txt").write_bytes(b"cut off")
+    fetch.fetch("letters").paths[0].unlink()  # as the reader's message asks
+    (open_source.folder / "A.txt").write_bytes(FILES["A.txt"])
+    assert fetch.fetch("letters").paths[0].read_bytes() == FILES["A.txt"]
+
+
 def test_the_digests_of_a_folder_are_recorded_too(home, open_source, monkeypatch):
     monkeypatch.setenv("GEXLIB_DATA", str(open_source.folder.parent))
     got = fetch.fetch("letters")
     assert got.origins["A.txt"]["sha256"] == sha256(got.paths[0])
+    fetch.confirm("letters", got)
     (open_source.folder / "A.txt").write_bytes(FILES["B.txt"])
     with pytest.raises(InputError, match="A.txt is another file .* than the one whose digest was recorded"):
         fetch.fetch("letters")

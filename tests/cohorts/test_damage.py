@@ -1,0 +1,76 @@
+"""Every parser of a public source on damaged files: a clean cohort or one sentence, and nothing half-stored.
+
+A short form here; `make stress` gives each parser 10,000.
+"""
+
+import random
+import shutil
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gexlib import cohorts
+from gexlib.cohorts import geo, microarray, schema, store
+from gexlib.errors import InputError
+from tests.cohorts import sources
+from tests.cohorts.test_geo import MAPS
+from tests.mutate import mutations
+
+#: What is fetched, how, and from which files.
+PARSERS = {
+    "microarray": ("microarray", {}, {"microarray": sources.microarray()}),
+    "deep-gonet": ("deep-gonet", {}, {"deep-gonet": sources.deep_gonet()}),
+    "tcga": ("tcga", {"projects": ["BRCA", "LUAD"]}, {"tcga": sources.gdc()}),
+    "tcga-toil": ("tcga", {"projects": ["BRCA"], "hub": "toil"}, {"tcga-toil": sources.toil()}),
+    "geo": ("GSE4321", {"maps": MAPS},
+            {"GSE4321": sources.geo(), "GPL570": {"GPL570.annot.gz": sources.microarray()["GPL570.annot.gz"]}}),
+}  # fmt: skip
+
+
+def survive(parser: str, n: int, seed: int, data: Path, home: Path) -> Counter:
+    """Fetch n damaged copies of a cohort; return how many were refused and how many came out clean."""
+    name, how, folders = PARSERS[parser]
+    draw, found = random.Random(seed), Counter()
+    files = [(folder, file) for folder in folders for file in folders[folder]]
+    for folder, file in files:
+        (data / folder).mkdir(parents=True, exist_ok=True)
+        (data / folder / file).write_bytes(folders[folder][file])
+    streams = {key: mutations(folders[key[0]][key[1]], n, draw.randrange(2**32)) for key in files}
+    for number in range(n):
+        folder, file = draw.choice(files)
+        content = next(streams[folder, file])
+        (data / folder / file).write_bytes(content)
+        shutil.rmtree(home / "digests", ignore_errors=True)
+        try:
+            cohort = cohorts.fetch_cohort(name, **how)
+        except InputError as error:
+            words = str(error)
+            assert words and "\n" not in words and len(words) < 900 and "Traceback" not in words, (number, words)
+            found["refused"] += 1
+        except Exception as error:
+            raise AssertionError(f"{parser}, seed {seed}, copy {number}, {file}: {content[:300]!r}") from error
+        else:
+            assert np.isfinite(cohort.X).all() and set(cohort.obs["status"]) <= set(schema.STATUS), (number, file)
+            assert cohort.shape == cohort.X.shape and cohort.n_obs and cohort.n_vars
+            found["clean"] += 1
+        (data / folder / file).write_bytes(folders[folder][file])
+        there = [path.name for path in (home / "cohorts").glob("*")] if (home / "cohorts").exists() else []
+        assert not [path for path in there if path.startswith(".")], (number, there)
+        shutil.rmtree(home / "staged", ignore_errors=True)
+    shutil.rmtree(home / "digests", ignore_errors=True)
+    assert cohorts.fetch_cohort(name, **how).n_obs and store.stored()
+    return found
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_damaged_files(parser, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEXLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(microarray, "MORE_THAN", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = survive(parser, 60, 1, tmp_path / "data", home)
+    assert found["refused"] > 10 and found.total() == 60
+    assert geo.is_accession("GSE4321")
