@@ -410,6 +410,81 @@ def new(
     say(f"papermill {path} out.ipynb -p cohort tcga-pairs")
 
 
+Cohort = Annotated[str, typer.Option(metavar="NAME", help="A cohort: fetched, imported or simulated.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the choice of samples and of the training.")]
+Out = Annotated[
+    Path, typer.Option(metavar="FILE.safetensors", help="The network to write; its card, .md, goes beside.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+
+
+@app.command(
+    epilog="Example: gexlib pretrain --cohort tcga-pairs --where 'cancer_type!=LUSC' --out net.safetensors -p epochs=50"
+)
+def pretrain(
+    cohort: Cohort,
+    out: Out,
+    where: Where = (),
+    task: Annotated[str, typer.Option(help="Such as tcga/type or microarray/lung; default: status, all kinds.")] = "",
+    change: Changes = (),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Train a network to take away, and test it on a fifth of the patients, held out.
+
+    The file holds weights, genes, scaler and what is known of them; the card beside it says what it is good for.
+    """
+    from gexlib import commands
+
+    commands.pretrain(cohort, out, list(where), task, list(change), seed, force)
+
+
+@app.command(
+    epilog="Example: gexlib finetune net.safetensors --cohort tcga-pairs --where cancer_type=LUSC --n 16 --freeze 2 "
+    "--out lusc.safetensors"
+)
+def finetune(
+    network: Annotated[Path, typer.Argument(metavar="NET.safetensors", help="As pretrain or finetune wrote it.")],
+    cohort: Cohort,
+    out: Out,
+    where: Where = (),
+    n: Annotated[
+        int | None, typer.Option(min=4, help="Samples to train on, whole patients; default: four fifths of them.")
+    ] = None,
+    freeze: Annotated[int, typer.Option(min=0, help="Hidden layers that stay as they are.")] = 0,
+    scaler: Annotated[
+        str, typer.Option(metavar="source|target", help="The network's own, or one fitted on the samples trained on.")
+    ] = "source",
+    compare: Annotated[
+        bool, typer.Option(help="Beside it: the network as it was, one from scratch, and the classical methods.")
+    ] = True,
+    change: Changes = (),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Fine-tune a network on samples of another cohort, and test it on the others of these.
+
+    Genes are matched by id, symbol or Ensembl id. Patients that the network was trained on are left out.
+    """
+    from gexlib import commands
+
+    commands.finetune(network, cohort, out, list(where), n, freeze, scaler, compare, list(change), seed, force)
+
+
+@app.command(epilog="Example: gexlib predict lusc.safetensors --cohort clinic --out predictions.csv")
+def predict(
+    network: Annotated[Path, typer.Argument(metavar="NET.safetensors", help="As pretrain or finetune wrote it.")],
+    cohort: Cohort,
+    where: Where = (),
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the predictions there.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Predict samples that it was trained on, too.")] = False,
+) -> None:
+    """Predict the samples of a cohort, and say how good that is where their labels are known."""
+    from gexlib import commands
+
+    commands.predict(network, cohort, list(where), out, everything)
+
+
 @app.command()
 def notebooks() -> None:
     """Run the notebooks with their own defaults and store the outputs that nbval compares."""

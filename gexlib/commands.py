@@ -195,6 +195,86 @@ def beside_article(name: str, counts: pd.DataFrame) -> str:
     )
 
 
+def pretrain(cohort: str, out: Path, where: list[str], task: str, changes: list[str], seed: int, force: bool) -> None:
+    """Train a network to take away, write it and say how good it is."""
+    from gexlib import takeaway
+    from gexlib.cohorts import open_cohort
+    from gexlib.takeaway import file
+
+    file.writable(out, force)
+    taken = takeaway.pretrain(open_cohort(cohort), where, task, profiles.overrides(changes), seed)
+    _taken(taken, file.save(taken, out, force), out)
+
+
+def finetune(
+    network: Path,
+    cohort: str,
+    out: Path,
+    where: list[str],
+    n: int | None,
+    frozen: int,
+    scaler: str,
+    compare: bool,
+    changes: list[str],
+    seed: int,
+    force: bool,
+) -> None:
+    """Fine-tune a network, write it and say how good it is beside others."""
+    from gexlib import takeaway
+    from gexlib.cohorts import open_cohort
+    from gexlib.takeaway import file
+
+    file.writable(out, force)
+    source = file.load(network)
+    taken = takeaway.finetune(
+        source, open_cohort(cohort), where, n, frozen, scaler, compare, profiles.overrides(changes), seed
+    )
+    _taken(taken, file.save(taken, out, force), out)
+
+
+def _taken(taken, card: Path, out: Path) -> None:
+    """Say what a network was trained on and how good it is."""
+    from gexlib.takeaway.card import table
+
+    facts, tested = taken.about["cohorts"][-1], taken.about["metrics"][0]
+    counts = ", ".join(f"{n:,} {label}" for label, n in facts["classes"].items())
+    if facts.get("seen_before"):
+        say(f"{facts['seen_before']:,} samples left out: the network was trained on them or their patients")
+    if "genes" in facts:
+        say(facts["genes"])
+    say(f"trained on {facts['n']:,} samples of {facts['patients']:,} patients ({counts})")
+    say(f"tested on {tested['n']:,} samples of {tested['patients']:,} other patients; percent, with 95 % intervals:")
+    print(table(taken).to_string())
+    say(f"{out}, and its card {card}")
+
+
+def predict(network: Path, cohort: str, where: list[str], out: Path | None, everything: bool) -> None:
+    """Predict samples with a network, write the predictions and say how good they are."""
+    from gexlib import takeaway
+    from gexlib.cohorts import open_cohort
+    from gexlib.files import atomic_path
+    from gexlib.takeaway import file
+
+    if out is not None:
+        _check_parent(out)
+    table, metrics, notes = takeaway.predict(file.load(network), open_cohort(cohort), where, not everything)
+    for note in notes:
+        say(note)
+    if out is not None:
+        with atomic_path(out) as path:
+            table.to_csv(path, index=False)
+        say(f"{len(table):,} predictions in {out}")
+    else:
+        print(table.to_string(index=False, float_format="%.4f", max_rows=20))
+    if metrics:
+        low, high = (f"{100 * metrics[end]:.1f}" for end in ("low", "high"))
+        print(
+            f"accuracy {100 * metrics['accuracy']:.1f} % [{low}, {high}] on {metrics['n']:,} samples of "
+            f"{metrics['patients']:,} patients, balanced accuracy {100 * metrics['balanced_accuracy']:.1f} %"
+            + (f", ROC AUC {metrics['roc_auc']:.3f}" if "roc_auc" in metrics else "")
+        )
+
+
 def _check_parent(out: Path) -> None:
     """Refuse a place in a folder that is not there: a typing error would make folders anywhere."""
     parent = Path(out).absolute().parent

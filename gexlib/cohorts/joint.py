@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gexlib.cohorts import genes as matching
 from gexlib.cohorts import schema, store
 from gexlib.errors import InputError
 
@@ -45,7 +46,8 @@ def open_joint(name: str, open_part: Callable[[str], AnnData]) -> AnnData:
     Returns
     -------
     AnnData
-        The genes that all parts have, by id, in the order of the first part; the samples of tissues of which
+        The genes that all parts have, by id, in the order of the first part, or, where they share no id, by symbol or
+        Ensembl id (see `gexlib.cohorts.genes`); the samples of tissues of which
         every part has `LEAST` cancer and `LEAST` normal samples. ``obs["platform"]`` is the name of the part;
         ``obs["cancer_type"]`` is empty, so that tissues are the targets. Sample ids, patients and studies that
         occur in several simulated parts get the part's name in front. ``uns["parts"]`` holds the parts' digests.
@@ -80,6 +82,9 @@ def _join(name: str, parts: list[AnnData], recipe: dict, replace: bool) -> None:
     genes = parts[0].var_names
     for part in parts[1:]:
         genes = genes[genes.isin(part.var_names)]
+    by_id = len(genes) > 0
+    if not by_id:
+        genes = pd.Index(matching.shared([part.var for part in parts]), dtype=object)
     if not len(genes):
         ids = "; ".join(f"{part.uns['name']}: {', '.join(part.var_names[:3])}" for part in parts)
         raise InputError(f"cohort {name}: its parts share no gene ({ids}); join cohorts whose genes have the same ids")
@@ -109,8 +114,10 @@ def _join(name: str, parts: list[AnnData], recipe: dict, replace: bool) -> None:
         at = 0
         for part, mine in zip(parts, rows, strict=True):
             columns = part.var_names.get_indexer(genes)
+            found = None if by_id else matching.match(pd.DataFrame(index=genes), part.var)
             for start in range(0, len(mine), _BLOCK):
-                block = part.X[mine[start : start + _BLOCK]][:, columns]
+                block = part.X[mine[start : start + _BLOCK]]
+                block = block[:, columns] if found is None else found.apply(block, np.zeros(len(genes)))
                 draft.X[at : at + len(block)] = block
                 at += len(block)
         draft.finish(AnnData(X=draft.X, obs=obs, var=pd.DataFrame(index=genes), uns=uns))
