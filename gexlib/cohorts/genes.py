@@ -100,14 +100,17 @@ def match(wanted: pd.DataFrame, given: pd.DataFrame) -> Match:
     InputError
         None is found.
     """
-    found = {space: np.isin(mine := names(wanted, space), names(given, space)) & (mine != "") for space in SPACES}
+    import pandas as pd
+
+    called = {space: (names(wanted, space), names(given, space)) for space in SPACES}
+    found = {space: pd.Index(mine).isin(theirs) & (mine != "") for space, (mine, theirs) in called.items()}
     space = max(SPACES, key=lambda space: found[space].sum())  # the first of equals
     if not found[space].any():
         raise InputError(
             f"no gene matches: {_few(wanted)} are wanted, {_few(given)} given; use a cohort with the same kind of ids, "
             "or with a column symbol or ensembl in var"
         )
-    return _match(space, names(wanted, space), names(given, space))
+    return _match(space, *called[space])
 
 
 def _match(space: str, wanted: np.ndarray, given: np.ndarray) -> Match:

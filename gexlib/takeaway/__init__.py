@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.proportion import proportion_confint
 
@@ -118,7 +119,8 @@ def arguments(changes: dict) -> tuple[dict, dict]:
     if unknown := [name for name in training if name not in known]:
         raise InputError(f"-p {unknown[0]}: there is no such parameter; use {', '.join(known)}.")
     check(Training, training, "-p")
-    new_network(1, 2, network)
+    with torch.device("meta"):  # shapes only: nothing is allocated
+        new_network(1, 2, network)
     return network, training
 
 
@@ -180,6 +182,7 @@ def finetune(
     compare: bool = True,
     changes: dict | None = None,
     seed: int = 0,
+    tuning: Tuning = Tuning(),
 ) -> TakeAway:
     """Train a copy of a network on some samples of another cohort and test it on the rest.
 
@@ -203,6 +206,8 @@ def finetune(
         Arguments of `gexlib.training.Training` that differ from the source's.
     seed : int
         Of the choice of samples and the training.
+    tuning : Tuning
+        Of the classical methods.
 
     Returns
     -------
@@ -271,7 +276,7 @@ def finetune(
         )
         rows.append(_network("baseline", tested, baseline, scaled[test]))
         found = match.found  # a gene that is not given tells nothing apart
-        rows += _classical(X[np.ix_(train, found)], p.take(train), X[np.ix_(test, found)], tested, seed)
+        rows += _classical(X[np.ix_(train, found)], p.take(train), X[np.ix_(test, found)], tested, tuning, seed)
     _measured(taken, rows)
     return taken
 
@@ -301,11 +306,13 @@ def whole_patients(p: Problem, n: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return train, test
 
 
-def _classical(X: np.ndarray, learned: Problem, X_test: np.ndarray, tested: Problem, seed: int) -> list[dict]:
+def _classical(
+    X: np.ndarray, learned: Problem, X_test: np.ndarray, tested: Problem, tuning: Tuning, seed: int
+) -> list[dict]:
     """Measure the classical methods; mark the one that inner cross-validation prefers."""
     rows = []
     for method in METHODS:
-        tuned = tune(method, X, learned.y, learned.groups, Tuning(), seed_of(seed, method))
+        tuned = tune(method, X, learned.y, learned.groups, tuning, seed_of(seed, method))
         row = _measure(method, tested, *scores(tuned.pipeline, X_test))
         rows.append(row | {"inner": None if np.isnan(tuned.inner_score) else tuned.inner_score})
     known = [row for row in rows if row["inner"] is not None]

@@ -35,7 +35,7 @@ def card(taken: TakeAway, name: str) -> str:
     """Return the card of a network in the file of this name, as Markdown."""
     about, tested = taken.about, taken.about["metrics"][0]
     made, cohorts = about["made"], about["cohorts"]
-    simulated = ", ".join(facts["name"] for facts in cohorts if facts["simulated"])
+    simulated = ", ".join(dict.fromkeys(facts["name"] for facts in cohorts if facts["simulated"]))
     warning = (
         [f"**Trained on simulated samples ({simulated}): it says nothing about patients.**", ""] if simulated else []
     )
@@ -52,7 +52,7 @@ def card(taken: TakeAway, name: str) -> str:
         "", "## Use", "", "```bash", f"gexlib predict {name} --cohort YOURS",
         f"gexlib finetune {name} --cohort YOURS --n 32 --freeze 0 --out yours.safetensors", "```",
         "", "## Limits", "", *(f"- {limit}" for limit in LIMITS),
-        *(f"- `{facts['name']}`: {note}" for facts in cohorts for note in facts["notes"]), "",
+        *dict.fromkeys(f"- `{facts['name']}`: {note}" for facts in cohorts for note in facts["notes"]), "",
         f"Made on {made['date'][:10]} by gexlib at commit {made['commit']}{changed}; {made['versions']}.", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -17,11 +17,20 @@ from gexlib.takeaway import FORMAT, TakeAway, arguments
 from gexlib.takeaway.card import card
 
 LIMIT = 4 * 2**30  # bytes of a file at the most
-#: What the metadata must hold, and of which type.
+#: What the metadata must hold, and of which type: as a whole, of a training, of a measurement, of its making.
 _ABOUT = {
-    "format": int, "task": str, "classes": list[str], "network": dict, "training": dict, "cohorts": list[dict],
-    "metrics": list[dict], "made": dict, "genes": dict,
+    "task": str, "classes": list[str], "network": dict, "training": dict, "cohorts": list[dict], "metrics": list[dict],
+    "made": dict, "genes": dict[str, list[str]],
 }  # fmt: skip
+_TRAINED = {
+    "name": str, "digest": str, "source": str, "scale": str, "simulated": bool, "notes": list[str], "where": list[str],
+    "n": int, "patients": int, "classes": dict[str, int], "seed": int,
+}  # fmt: skip
+_TUNED = {"frozen": int, "scaler": str, "genes": str}
+_MEASURED = {"method": str, "n": int, "patients": int, "difference": float} | dict.fromkeys(
+    ("accuracy", "low", "high", "balanced_accuracy"), float
+)
+_MADE = {"date": str, "versions": str, "commit": str, "dirty": bool}
 
 
 def save(taken: TakeAway, path: Path | str, force: bool = False) -> Path:
@@ -93,23 +102,33 @@ def load(path: Path | str) -> TakeAway:
         raise InputError(f"{path} is damaged or no network of gexlib ({what}): make it again.") from error
 
 
+def _hold(values: dict, hints: dict) -> None:
+    """Refuse metadata without a value, or with one of another type."""
+    if missing := [name for name in hints if name not in values]:
+        raise KeyError(missing[0])
+    check_types(hints, {name: values[name] for name in hints}, "its metadata")
+
+
 def _unpacked(about: dict, tensors: dict[str, np.ndarray], digest: str) -> TakeAway:
     """Check that metadata and tensors belong together, and make a network of them."""
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    missing = [name for name in _ABOUT if name not in about]
-    if missing:
-        raise KeyError(missing[0])
-    check_types(_ABOUT, {name: about[name] for name in _ABOUT}, "its metadata")
+    _hold(about, _ABOUT)
     listed, classes, network = about.pop("genes"), about["classes"], about["network"]
-    lengths = {len(column) for column in listed.values() if isinstance(column, list)}
+    for step, facts in enumerate(about["cohorts"]):
+        _hold(facts, _TRAINED | (_TUNED if step else {}))
+    for row in about["metrics"]:
+        _hold(row, _MEASURED)
+    _hold(about["made"], _MADE)
     ids = listed.get("id", [])
-    texts = all(isinstance(text, str) for column in listed.values() for text in column)
-    if not set(listed) <= {"id", "symbol", "ensembl"} or lengths != {len(ids)} or not ids or not texts:
+    if (
+        not ids
+        or not set(listed) <= {"id", "symbol", "ensembl"}
+        or {len(names) for names in listed.values()} != {len(ids)}
+    ):
         raise ValueError("its genes are no list of names")
-    facts = about["cohorts"]
-    if len(classes) < 2 or not facts or not all(isinstance(f.get("scale"), str) for f in facts):
-        raise ValueError("its classes or cohorts are missing")
+    if len(set(classes)) != len(classes) or len(classes) < 2 or not about["cohorts"] or not about["metrics"]:
+        raise ValueError("its classes, cohorts or metrics are missing")
     arguments({**network, **about["training"]})
     scalers = [tensors.pop(f"scaler.{name}") for name in ("mean", "scale")]
     seen = tensors.pop("seen")
