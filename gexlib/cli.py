@@ -152,7 +152,7 @@ def cohort_list() -> None:
 IMPORT_EXAMPLES = """Examples:
 
 \b
-  gexlib cohort import mine.h5ad --as mine
+  gexlib cohort import mine.h5ad --as mine --dry-run
   gexlib cohort import mine.h5ad --as mine --map diagnosis=status \\
       --map 'diagnosis:control=normal' --map 'diagnosis:*=cancer' --map 'diagnosis:unclear='
   gexlib cohort import counts.tsv.gz --samples sheet.tsv --as mine --map Organ=tissue \\
@@ -162,7 +162,9 @@ IMPORT_EXAMPLES = """Examples:
 
 @cohort_app.command("import", epilog=IMPORT_EXAMPLES)
 def cohort_import(
-    file: Annotated[Path, typer.Argument(help=".h5ad, or a table .tsv, .csv or .txt (.gz), genes on either side.")],
+    file: Annotated[
+        Path, typer.Argument(help=".h5ad, or a table .tsv, .csv, .txt (.gz) or .parquet, genes on either side.")
+    ],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name to use it by.")],
     samples: Annotated[
         Path | None, typer.Option(metavar="SHEET", help="Of a table: sample ids in the first column, then labels.")
@@ -174,24 +176,41 @@ def cohort_import(
     note: Annotated[
         list[str], typer.Option(metavar="TEXT", help="What a reader of results must know. Repeatable.")
     ] = (),
+    transform: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|log2|cpm", help="log2(x + 1), of x or of counts per million; auto: as they look."
+        ),
+    ] = "auto",
+    guess: Annotated[bool, typer.Option(help="Guess columns, words and scale that were not said, and say so.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be stored, and store nothing.")] = False,
 ) -> None:
     """Store a cohort of your own, from a file, under a name.
 
-    Needed is the label status, cancer or normal. Columns that already have our names need no --map, whatever their
-    case. Other columns are kept as they are.
+    Needed is the label status, cancer or normal. Columns and words that can mean one thing only need no --map; each
+    guess is printed. Other columns are kept as they are.
     """
-    from gexlib.cohorts import import_cohort
+    from gexlib.cohorts import genes, import_cohort
     from gexlib.tasks import carried
 
-    cohort = import_cohort(file, name, samples=samples, maps=maps, where=where, scale=scale, source=source, notes=note)
+    cohort = import_cohort(
+        file, name, dry_run=dry_run, samples=samples, maps=maps, where=where, scale=scale, source=source, notes=note,
+        transform=transform, guesses=guess,
+    )  # fmt: skip
     status = cohort.obs["status"].value_counts()
     print(f"{name}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {cohort.uns['digest']}")
+    for guessed in cohort.uns["imported"]["guessed"]:
+        print(f"guessed: {guessed}")
+    print(f"genes: {genes.kind(cohort.var_names)}")
+    print(f"scale: {cohort.uns['scale']}")
     print(f"status: {', '.join(f'{n:,} {label}' for label, n in status.items())}")
     for dropped in cohort.uns["imported"]["dropped"]:
         print(f"dropped: {dropped}")
     print(f"tasks: {', '.join(carried(cohort)) or 'none'}")
     for line in cohort.uns["notes"]:
         print(f"- {line}")
+    if dry_run:
+        print("nothing was stored")
 
 
 @cohort_app.command("describe", epilog="Example: gexlib cohort describe simulated-tcga:demo")

@@ -183,7 +183,7 @@ def _series(files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnDa
     return own.fit(adata, name, dropped=dropped, origin=origin, **how)
 
 
-def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
+def import_cohort(path: Path | str, name: str, *, dry_run: bool = False, **how) -> "AnnData":
     """Store a cohort of your own under a name, in the place of an earlier one.
 
     Parameters
@@ -192,8 +192,11 @@ def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
         An ``.h5ad`` file or a table of expression.
     name : str
         Letters, digits, ``-`` and ``_``, beginning with a letter; not that of a cohort of the project.
+    dry_run : bool
+        Whether to read and check it only.
     **how
-        What `gexlib.cohorts.own.read` takes: ``samples``, ``maps``, ``where``, ``scale``, ``source``, ``notes``.
+        What `gexlib.cohorts.own.read` takes: ``samples``, ``maps``, ``where``, ``scale``, ``source``, ``notes``,
+        ``transform``, ``guesses``.
 
     Returns
     -------
@@ -208,7 +211,10 @@ def import_cohort(path: Path | str, name: str, **how) -> "AnnData":
     from gexlib.cohorts import own
 
     _refuse_name(name)
-    store.save(own.read(path, name, **how), name)
+    cohort = own.read(path, name, **how)
+    if dry_run:
+        return cohort
+    store.save(cohort, name)
     return store.open_stored(name)
 
 

@@ -73,6 +73,20 @@ class Match:
         return result
 
 
+def kind(ids: pd.Index) -> str:
+    """Say what most ids of genes are: symbols, Ensembl ids or probe sets."""
+    import pandas as pd
+
+    plain = pd.Series(list(map(str, ids)))
+    forms = {
+        "Ensembl ids": r"ENS[A-Z]*G\d+(\.\d+)?(_PAR_Y)?",
+        "probe sets": r"(AFFX|\w).*_at",
+        "symbols": r"[A-Z][A-Za-z0-9.-]*",
+    }
+    shares = {name: plain.str.fullmatch(form).mean() for name, form in forms.items()}
+    return next((name for name, share in shares.items() if share > 0.5), "ids of another kind")
+
+
 def names(var: pd.DataFrame, space: str) -> np.ndarray:
     """Return what the genes are called in a space, in one spelling; "" where that is not known or not one gene."""
     import pandas as pd

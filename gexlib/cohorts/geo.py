@@ -76,7 +76,7 @@ def read(files: Fetched) -> tuple[AnnData, list[str]]:
 
     def choose(samples: list[str]) -> list[int]:
         if unknown := [sample for sample in samples if sample not in obs.index]:
-            raise tables.Damaged(f"describes no sample {', '.join(unknown[:3])}: delete it and fetch it again")
+            raise tables.Damaged(f"describes no sample {', '.join(unknown[:3])}: delete it and get it again")
         return list(range(len(samples)))
 
     staged = tables.stage(path, files.origins[path.name]["sha256"], choose, begin=BEGIN, end=END)
@@ -105,12 +105,12 @@ def _labels(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
                 told.append((key.removeprefix("!Sample_").removesuffix("_ch1"), cells))
     samples = next((cells for key, cells in told if key == "geo_accession"), [])
     if not samples or len(set(samples)) < len(samples) or "" in samples:
-        raise InputError(f"{path} names no samples, or one twice: delete it and fetch it again")
+        raise InputError(f"{path} names no samples, or one twice: delete it and get it again")
     columns: dict[str, list[str]] = {}
     for key, cells in told:
         if len(cells) != len(samples):
             raise InputError(
-                f"{path} describes {len(samples)} samples but has {len(cells)} values of {key}: delete it and fetch it "
+                f"{path} describes {len(samples)} samples but has {len(cells)} values of {key}: delete it and get it "
                 "again"
             )
         if key == "characteristics":
@@ -164,11 +164,11 @@ def annotation(path: Path) -> dict[str, str]:
     with tables.unpacked(path) as (file, _):
         stream = tables.lines(file)
         if not any(line.startswith(b"!platform_table_begin") for line in stream):
-            raise tables.Damaged("has no line !platform_table_begin: delete it and fetch it again")
+            raise tables.Damaged("has no line !platform_table_begin: delete it and get it again")
         header = [tables.text(cell).lower() for cell in next(stream, b"").split(b"\t")]
         column = next((header.index(name) for name in SYMBOLS if name in header), None)
         if column is None:
-            raise tables.Damaged(f"has no gene symbols but {', '.join(header[:8])}: delete it and fetch it again")
+            raise tables.Damaged(f"has no gene symbols but {', '.join(header[:8])}: delete it and get it again")
         found: dict[str, str] = {}
         for line in stream:
             if line.startswith(b"!platform_table_end"):
@@ -177,4 +177,4 @@ def annotation(path: Path) -> dict[str, str]:
             if len(cells) > column:
                 several = [part.strip() for part in tables.text(cells[column]).split("///")]
                 found.setdefault(tables.text(cells[0]), AMBIGUOUS.join(filter(None, several)))
-        raise tables.Damaged("has no line !platform_table_end, so it is cut off: delete it and fetch it again")
+        raise tables.Damaged("has no line !platform_table_end, so it is cut off: delete it and get it again")

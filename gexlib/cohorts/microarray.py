@@ -194,7 +194,7 @@ def read_sdrf(path: Path, mappings: Path | str | None = None) -> tuple[pd.DataFr
     if disease is None or part is None:
         raise InputError(
             f"{path} has no column Characteristics[{'disease' if disease is None else 'organism part'}] among its "
-            f"{len(header)}: delete it and fetch it again"
+            f"{len(header)}: delete it and get it again"
         )
     report = []
     obs = pd.DataFrame({name: cells[name] for name in NAMES if name in cells})
@@ -332,7 +332,7 @@ def save_deep_gonet(files: Fetched, name: str = "deep-gonet") -> None:
         if len(shapes[part]) != 2 or shapes[part][0] != len(y[part]) or shapes[part][1] != shapes["train"][1]:
             raise InputError(
                 f"{path} holds x of shape {shapes[part]} and {len(y[part])} labels; the training part has "
-                f"{shapes['train'][-1]} columns: delete it and fetch it again"
+                f"{shapes['train'][-1]} columns: delete it and get it again"
             )
     n_genes = shapes["train"][1]
     obs = pd.DataFrame({"status": np.concatenate([y["train"], y["test"]])})
@@ -367,9 +367,9 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
             shape, by_column, kind = read(file)
     except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
         what = str(error).splitlines()[0][:80]
-        raise tables.Damaged(f"holds no plain array ({what}): delete it and fetch it again") from None
+        raise tables.Damaged(f"holds no plain array ({what}): delete it and get it again") from None
     if kind.hasobject or kind.kind not in "fiub" or not all(shape) or prod(shape) * kind.itemsize > tables.LIMIT:
-        raise tables.Damaged(f"holds {kind} of shape {shape} instead of numbers: delete it and fetch it again")
+        raise tables.Damaged(f"holds {kind} of shape {shape} instead of numbers: delete it and get it again")
     return shape, by_column, kind
 
 
@@ -378,14 +378,14 @@ def _status(path: Path) -> np.ndarray:
     with tables.unpacked(path, "y.npy") as (file, _):
         shape, by_column, kind = _array_header(file)
         if len(shape) > 2 or shape[0] > 10**6 or (len(shape) == 2 and shape[1] > 2):
-            raise tables.Damaged(f"holds y of shape {shape}, no status a sample: delete it and fetch it again")
+            raise tables.Damaged(f"holds y of shape {shape}, no status a sample: delete it and get it again")
         content = _exactly(file, prod(shape) * kind.itemsize)
         y = np.frombuffer(content, kind).reshape(shape, order="F" if by_column else "C")
     y = y[:, -1] if y.ndim == 2 else y  # one column a class: the last is cancer
     if not np.isin(y, (0, 1)).all() or 2 * (y == 1).sum() <= len(y):
         raise InputError(
             f"{path} holds y that is not 1 for cancer, the larger class (values {np.unique(y)[:5]}): delete it and "
-            "fetch it again"
+            "get it again"
         )
     return np.where(y == 1, "cancer", "normal")
 
@@ -408,5 +408,5 @@ def _exactly(file: IO[bytes], n: int) -> bytes:
     while len(content) < n and (more := file.read(n - len(content))):
         content += more
     if len(content) < n:
-        raise tables.Damaged("ends before its last value: delete it and fetch it again")
+        raise tables.Damaged("ends before its last value: delete it and get it again")
     return content

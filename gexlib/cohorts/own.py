@@ -1,11 +1,13 @@
 """Cohorts of your own: an ``.h5ad`` file, or a table of expression with a sample sheet, and your column names.
 
-What a column or a label means is said by the user, never guessed: only upper and lower case are forgiven.
+What columns, values and scale mean is guessed where only one thing can be meant (`gexlib.cohorts.guess`), and every
+guess is told; the user's word comes first.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gexlib.cohorts import schema
+from gexlib.cohorts import guess, schema, store, tables
 from gexlib.errors import InputError
 from gexlib.files import sha256
 
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SEPARATORS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
+TRANSFORMS = ("auto", "none", "log2", "cpm")
+GENE_NAMES = {
+    "symbol": ("symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "hgnc_symbol", "gene", "genes"),
+    "ensembl": ("ensembl", "ensembl_id", "ensembl_gene_id", "ensembl_gene", "gene_id", "gene_ids"),
+}
 CLOSED = {"status": schema.STATUS, "origin": schema.ORIGIN}  # labels whose values are given
 LEAST = 5  # samples of each class that make a tissue worth a note
 NOT_STATED = "not stated"
 _SHOWN = 8  # values, columns or ids in one message
 _DROP = "<mapped to nothing>"  # marks a sample that --map drops
-_NOT_LOG = 50  # no log2 expression is larger
 
 
 def read(
@@ -40,14 +46,16 @@ def read(
     scale: str = "",
     source: str = "",
     notes: Iterable[str] = (),
+    transform: str = "auto",
+    guesses: bool = True,
 ) -> AnnData:
     """Read a cohort of your own and put it into the one form.
 
     Parameters
     ----------
     path : path
-        An ``.h5ad`` file, or a table ``.tsv``, ``.txt`` (tabs) or ``.csv`` (commas), also ``.gz``: genes x samples
-        or samples x genes, whichever side carries the ids of the sample sheet.
+        An ``.h5ad`` file, or a table ``.tsv``, ``.txt`` (tabs), ``.csv`` (commas), also ``.gz``, or ``.parquet``:
+        genes x samples or samples x genes, whichever side carries the ids of the sample sheet.
     name : str
         The name it will have.
     samples : path, optional
@@ -62,11 +70,17 @@ def read(
         Said of the values; what the file itself says where they are not given.
     notes : iterable of str
         What a reader of results must know, besides what is found in the file.
+    transform : {"auto", "none", "log2", "cpm"}
+        log2(x + 1), of x or of x in counts per million of the sample; by what the values look like where no scale
+        that begins with log is stated.
+    guesses : bool
+        Whether to guess what was not said.
 
     Returns
     -------
     AnnData
-        A checked cohort. ``uns["imported"]`` says from which file, how it was mapped and what was dropped.
+        A checked cohort. ``uns["imported"]`` says from which file, how it was mapped, what was guessed and what was
+        dropped.
 
     Raises
     ------
@@ -74,10 +88,10 @@ def read(
         A file cannot be read, a column or value is not there or not known, or the cohort breaks the contract.
     """
     path = Path(path)
-    adata, dropped = _read_any(path, samples)
+    adata, dropped, guessed = _read_any(path, samples, guesses)
     return fit(
         adata, name, maps=maps, where=where, scale=scale, source=source, notes=notes, dropped=dropped,
-        origin={"file": path.name, "sha256": sha256(path)},
+        transform=transform, guesses=guesses, guessed=guessed, origin={"file": path.name, "sha256": sha256(path)},
     )  # fmt: skip
 
 
@@ -91,6 +105,9 @@ def fit(
     source: str = "",
     notes: Iterable[str] = (),
     dropped: Iterable[str] = (),
+    transform: str = "auto",
+    guesses: bool = True,
+    guessed: Iterable[str] = (),
     origin: dict | None = None,
 ) -> AnnData:
     """Put samples with labels of someone else's into the one form.
@@ -99,10 +116,10 @@ def fit(
     ----------
     adata : AnnData
         Samples x genes, ``obs`` with their own labels.
-    name, maps, where, scale, source, notes
+    name, maps, where, scale, source, notes, transform, guesses
         As in `read`.
-    dropped : iterable of str
-        What was left out already.
+    dropped, guessed : iterable of str
+        What was left out, and guessed, already.
     origin : dict, optional
         ``file`` and ``sha256`` that the samples come from.
 
@@ -118,7 +135,9 @@ def fit(
     """
     from anndata import AnnData
 
-    maps, where, dropped = list(maps), list(where), list(dropped)
+    maps, where, dropped, guessed = list(maps), list(where), list(dropped), list(guessed)
+    if transform not in TRANSFORMS:
+        raise InputError(f"--transform {transform}: use one of {', '.join(TRANSFORMS)}")
     said, obs, origin = adata.uns, adata.obs.copy(), origin or {}
     obs.columns = [str(column) for column in obs.columns]
     if not obs.columns.is_unique:
@@ -126,7 +145,12 @@ def fit(
         raise InputError(f"{origin.get('file', name)}: column `{twice}` stands twice: keep one")
     kept = select(obs, where, dropped)
     adata, obs = adata[kept], obs[kept]
-    obs, theirs = _map(obs, maps)
+    if guesses and (found := _guessed(obs, maps)):
+        guessed.append(" ".join("--map " + shlex.quote(text) for text in found))
+        maps_and_guesses = [*maps, *found]
+    else:
+        maps_and_guesses = maps
+    obs, theirs = _map(obs, maps_and_guesses)
     kept = _labelled(name, obs, theirs, dropped)
     unnamed = f"imported from {origin.get('file', name)}; its source is {NOT_STATED}"
     uns = {
@@ -135,11 +159,12 @@ def fit(
         "scale": scale or _text(said.get("scale")) or NOT_STATED,
         "simulated": bool(said.get("simulated", False)),
         "notes": [],
-        "imported": {**origin, "map": maps, "where": where, "dropped": dropped},
+        "imported": {**origin, "map": maps, "where": where, "dropped": dropped, "guessed": guessed},
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them
-        adata = schema.check(AnnData(X=adata[kept].X, obs=obs[kept], var=adata.var, uns=uns))
+        adata = schema.check(AnnData(X=adata[kept].X, obs=obs[kept], var=_genes(adata.var), uns=uns))
+    adata = _transformed(adata, transform, guesses, guessed)
     own = said.get("notes", [])
     adata.uns["notes"] = list(
         dict.fromkeys([*([own] if isinstance(own, str) else map(str, own)), *notes, *_found(adata)])
@@ -147,27 +172,97 @@ def fit(
     return adata
 
 
+def _guessed(obs: pd.DataFrame, maps: Sequence[str]) -> list[str]:
+    """Return what `gexlib.cohorts.guess` makes of the columns that the user said nothing of."""
+    plain = obs.apply(_plain) if len(obs.columns) else obs
+    known, translated = {}, set()
+    for text in maps:
+        column, value, ours = _parse(obs, text)
+        if value is None:
+            known[_label(ours)] = column
+        else:
+            translated.add(column)
+    for column in obs.columns:
+        if _label(column) in schema.LABELS:
+            known.setdefault(_label(column), column)
+    return guess.columns(plain, known, translated)
+
+
+def _transformed(adata: AnnData, transform: str, guesses: bool, guessed: list[str]) -> AnnData:
+    """Return a checked cohort on the scale asked for, or guessed."""
+    from anndata import AnnData
+
+    stated = adata.uns["scale"]
+    if transform == "auto":
+        if not guesses or stated.lower().startswith("log"):
+            return adata
+        looks = guess.scale(adata.X)
+        transform = {"counts": "cpm", "linear": "log2", "log": "none"}[looks.kind]
+        kept = "" if transform == "none" else f", stored as {_SCALES[transform]}; --transform none keeps them"
+        guessed.append(f"{looks.said}{kept}")
+    if transform == "none":
+        return adata
+    X = np.array(adata.X)
+    if (X < 0).any():
+        raise InputError(f"--transform {transform}: {adata.uns['name']} has values below 0; use --transform none")
+    if transform == "cpm":
+        sums = X.sum(axis=1, keepdims=True, dtype=np.float64)
+        if not sums.all():
+            empty = adata.obs_names[int((sums == 0).argmax())]
+            raise InputError(f"--transform cpm: sample {empty} has no counts; drop it, or use --transform none")
+        X = X / sums * 1e6
+    uns = {**adata.uns, "scale": f"{_SCALES[transform]}, from {'values' if stated == NOT_STATED else stated}"}
+    return schema.check(AnnData(X=np.log2(X + 1).astype(np.float32), obs=adata.obs, var=adata.var, uns=uns))
+
+
+_SCALES = {"log2": "log2(x + 1)", "cpm": "log2(CPM + 1)"}
+
+
+def _genes(var: pd.DataFrame) -> pd.DataFrame:
+    """Return ``var`` with symbols and Ensembl ids in columns of these names, as `gexlib.cohorts.genes` wants them."""
+    named = {guess.word(column): column for column in reversed(var.columns)}
+    for ours, theirs in GENE_NAMES.items():
+        found = next((named[name] for name in theirs if name in named), None)
+        if ours in var or found is None or var[found].dtype.kind in "biuf":
+            continue
+        plain = _plain(var[found])
+        if plain.str.startswith("ENS").mean() > 0.5 or ours == "symbol":
+            var = var.assign(**{ours: plain.to_numpy()})
+    return var
+
+
 def _text(value) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _read_any(path: Path, samples: Path | str | None) -> tuple[AnnData, list[str]]:
-    """Return what a file holds, labels unchanged, and what had to be left out."""
+def _read_any(path: Path, samples: Path | str | None, guesses: bool) -> tuple[AnnData, list[str], list[str]]:
+    """Return what a file holds, labels unchanged, what had to be left out, and what was guessed."""
     if path.suffix == ".h5ad":
         if samples is not None:
             raise InputError(f"{path} carries its own labels: leave --samples {samples} out")
         _refuse_web_page(path)
         adata = schema.read_h5ad(path)
         layers = [f"layer {name}: only X is kept" for name in adata.layers]
-        return adata, layers
-    if _separator(path) is None:
-        raise InputError(f"{path} cannot be imported: give an .h5ad file or a table, {' '.join(SEPARATORS)} (.gz)")
+        guessed = []
+        if guesses and not _tells(adata.obs) and _tells(adata.var):
+            adata, guessed = adata.T, ["samples stand in columns: var has the labels"]
+        return adata, layers, guessed
+    if _separator(path) is None and path.suffix != ".parquet":
+        raise InputError(
+            f"{path} cannot be imported: give an .h5ad file or a table, {' '.join(SEPARATORS)} (.gz) or .parquet"
+        )
     if samples is None:
         raise InputError(
             f"{path} holds no labels: add --samples SHEET, a table whose first column is the sample id and which has "
             "a column for the status"
         )
     return _read_matrix(path, _read_sheet(Path(samples)))
+
+
+def _tells(labels: pd.DataFrame) -> bool:
+    """Return whether a table has a status."""
+    named = {_label(column) for column in labels.columns}
+    return "status" in named or any(text.endswith("=status") for text in _guessed(labels, ()))
 
 
 def _refuse_web_page(path: Path) -> None:
@@ -188,10 +283,14 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
     import pandas as pd
 
     separator = _separator(path)
-    if separator is None:
-        raise InputError(f"{path} cannot be read as a table: give one that ends in {', '.join(SEPARATORS)} (.gz)")
+    if separator is None and path.suffix != ".parquet":
+        raise InputError(
+            f"{path} cannot be read as a table: give one that ends in {', '.join(SEPARATORS)} (.gz) or .parquet"
+        )
     if not path.is_file():
-        raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz)")
+        raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz) or .parquet")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
     how |= {"sep": separator, "header": None, "encoding": "utf-8-sig"}
     # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
     header = _parse_table(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
@@ -217,10 +316,36 @@ def _parse_table(path: Path, **how) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, **how)
-    except Exception as error:  # of the decompressor, the decoder or the parser
+        with tables.unpacked(path) as (file, _):
+            try:
+                return pd.read_csv(file, **how)
+            except UnicodeDecodeError:
+                pass
+        with tables.unpacked(path) as (file, _):
+            return pd.read_csv(file, **how | {"encoding": "latin-1"})
+    except InputError:
+        raise
+    except Exception as error:  # of the parser
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Return a table by its index or, where that only counts rows, by its first column."""
+    import pandas as pd
+
+    try:
+        table = store.read_frame(path)
+    except Exception as error:  # pyarrow raises many kinds on a damaged file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be read as Parquet ({reason[:120]}): write it again") from error
+    if isinstance(table.index, pd.RangeIndex) and table.shape[1]:
+        table = table.set_index(table.columns[0])
+    if table.shape[1] == 0:
+        raise InputError(f"{path} has one column only: give ids and values")
+    table.index = pd.Index([str(name).strip() for name in table.index], dtype=object)
+    table.columns = pd.Index([str(name).strip() for name in table.columns], dtype=object)
+    return table
 
 
 def _refuse_repeated(path: Path, ids: pd.Index) -> None:
@@ -232,14 +357,15 @@ def _refuse_repeated(path: Path, ids: pd.Index) -> None:
 
 def _read_sheet(path: Path) -> pd.DataFrame:
     """Return the sample sheet: labels as text, indexed by sample id."""
-    sheet = _read_table(path, dtype=str, keep_default_na=False).fillna("")
+    sheet = _read_table(path, dtype=str, keep_default_na=False)
+    sheet = sheet.apply(lambda column: column.astype(object).where(column.notna(), "").astype(str))
     sheet = sheet[(sheet.index != "") | (sheet != "").any(axis=1)]  # a spreadsheet's empty lines
     _refuse_repeated(path, sheet.index)
     return sheet
 
 
-def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str]]:
-    """Return a table of numbers with the sheet's labels, samples in the order of the table."""
+def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], list[str]]:
+    """Return a table of numbers with the sheet's labels, samples in the order of the table; see `_read_any`."""
     import pandas as pd
     from anndata import AnnData
 
@@ -255,6 +381,7 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str]]:
         side, left_out, table = "column", table.columns[~across], table.loc[:, across].T
     else:
         side, left_out, table = "row", table.index[~down], table.loc[down]
+    guessed = [f"samples stand in {side}s, as in the sheet"]
     dropped = []
     if len(left_out):
         several = _number(len(left_out), side)
@@ -268,7 +395,8 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated genes; `schema.check` refuses them
         var = pd.DataFrame(index=table.columns)
-        return AnnData(X=table.to_numpy(dtype=np.float32), obs=sheet.loc[table.index].copy(), var=var), dropped
+        adata = AnnData(X=table.to_numpy(dtype=np.float32), obs=sheet.loc[table.index].copy(), var=var)
+    return adata, dropped, guessed
 
 
 def _refuse_text(path: Path, table: pd.DataFrame) -> None:
@@ -412,6 +540,7 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
         raise InputError(
             f"cohort {name} has no status among its columns {_few(obs.columns, 20)}: say which one it is with --map "
             "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal"
+            + _asked(obs)
         )
     keep = np.ones(len(obs), dtype=bool)
     for column in obs.columns:
@@ -438,6 +567,18 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
                 f"{' or '.join(allowed)}, or drop these samples with --map '{mine}:{first}='"
             )
     return keep
+
+
+def _asked(obs: pd.DataFrame) -> str:
+    """Show which columns may be the status, and the command for the likeliest."""
+    plain = obs[[column for column in obs if column not in schema.LABELS]].apply(_plain)
+    likely = guess.candidates(plain)
+    if not likely:
+        return ""
+    shown = "; ".join(f"{column} has {_counted(plain[column])}" for column in likely[:3])
+    values = [value for value in plain[likely[0]].value_counts().index if value][:_SHOWN]
+    said = [f"{likely[0]}=status", *(f"{likely[0]}:{value}=..." for value in values)]
+    return f" ({shown}; for the first: {' '.join('--map ' + shlex.quote(text) for text in said)})"
 
 
 def _found(adata: AnnData) -> list[str]:
@@ -472,7 +613,7 @@ def _found(adata: AnnData) -> list[str]:
     if (obs["patient"] == "").all():
         notes.append("Patients are not known: two samples of one patient may fall on both sides of a split.")
     largest = max(float(block.max()) for _, block in schema.row_blocks(adata.X))
-    if largest > _NOT_LOG:
+    if largest > guess.SHORT:
         notes.append(f"The largest value is {largest:,.0f}: no log2 scale, which the methods of the study expect.")
     return notes
 

@@ -8,6 +8,8 @@ sample ids; ``var`` indexed by unique gene or probe-set ids; ``uns`` with ``name
 import hashlib
 import json
 import mmap
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,13 +95,37 @@ def read_h5ad(path: Path | str) -> "AnnData":
     if not path.is_file():
         raise InputError(f"there is no file {path}: name an .h5ad file")
     try:
+        if (what := _trial(path)) is not None:
+            raise ValueError(what)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them
             adata = read_h5ad(path)
     except Exception as error:  # h5py and anndata raise many kinds on a damaged file
-        raise InputError(f"{path} cannot be read as .h5ad ({error}): save it again with anndata") from error
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read as .h5ad ({reason}): save it again with anndata") from error
     adata.uns.setdefault("name", path.stem)
     return adata
+
+
+def _trial(path: Path) -> str | None:
+    """Read a file in a process of its own: HDF5 crashes on some damaged files and never ends on others.
+
+    Returns
+    -------
+    str or None
+        What became of the process where it did not end by itself.
+    """
+    seconds = PATIENCE + path.stat().st_size / SPEED
+    try:
+        done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"reading it does not end within {seconds:.0f} s"
+    return f"reading it ends with signal {-done.returncode}" if done.returncode < 0 else None
+
+
+_READ = "import sys, warnings; warnings.simplefilter('ignore'); import anndata; anndata.read_h5ad(sys.argv[1])"
+PATIENCE = 60.0  # seconds that reading an .h5ad file may take
+SPEED = 10 * 2**20  # bytes a second that it then reads at least
 
 
 def check_two_classes(adata: "AnnData") -> None:

@@ -195,7 +195,7 @@ def open_stored(name: str) -> "AnnData":
         raise InputError(f"cohort {name} is not in the store {folder.parent}: run `gexlib fetch {name}`")
     try:
         uns = json.loads((folder / "uns.json").read_text(encoding="utf-8"))
-        obs, var = (_read_frame(folder / f"{part}.parquet") for part in ("obs", "var"))
+        obs, var = (read_frame(folder / f"{part}.parquet") for part in ("obs", "var"))
         X = np.load(folder / "X.npy", mmap_mode="r", allow_pickle=False)
         if X.dtype != np.float32 or X.shape != (len(obs), len(var)):
             raise ValueError(f"X.npy is {X.dtype} {X.shape}, the labels are {(len(obs), len(var))}")
@@ -210,8 +210,8 @@ def open_stored(name: str) -> "AnnData":
     return AnnData(X=X, obs=obs, var=var, uns=uns)
 
 
-def _read_frame(path: Path) -> "pd.DataFrame":
-    """Read a table in this thread alone.
+def read_frame(path: Path) -> "pd.DataFrame":
+    """Read a Parquet table in this thread alone.
 
     `pandas.read_parquet` hands a Python file to the threads of pyarrow. One that lets go of it while the
     interpreter shuts down aborts the process (apache/arrow, issue 34314).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import sys
@@ -56,7 +57,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
         what = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(f"{path} is cut off or damaged ({what}): delete it and fetch it again") from error
+        raise InputError(f"{path} is cut off or damaged ({what}): delete it and get it again") from error
     except Damaged as error:
         raise InputError(f"{path} {error}") from error
     except OSError as error:
@@ -95,32 +96,27 @@ def unpacked(path: Path, member: str = "") -> Iterator[tuple[IO[bytes], Callable
                 yield inner, lambda: packed.tell() / size
         elif head[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=packed) as inner:
-                yield _Bounded(inner, size), lambda: packed.tell() / size
+                yield io.BufferedReader(_Bounded(inner, size), 2**20), lambda: packed.tell() / size
         else:
             yield packed, lambda: packed.tell() / size
 
 
-class _Bounded:
+class _Bounded(io.RawIOBase):
     """A file being unpacked that refuses to become larger than a table can be."""
 
     def __init__(self, inner: IO[bytes], packed: int):
-        self.inner, self.packed, self.read_so_far = inner, packed, 0
+        self.inner, self.packed, self.size = inner, packed, 0
 
-    def readline(self, limit: int = -1) -> bytes:
-        """Read a line."""
-        line = self.inner.readline(limit)
-        self._count(len(line))
-        return line
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
 
-    def read(self, limit: int = -1) -> bytes:
-        """Read at most so many bytes; never all that there are."""
-        content = self.inner.read(limit if limit >= 0 else LIMIT)
-        self._count(len(content))
-        return content
-
-    def _count(self, n: int) -> None:
-        self.read_so_far += n
-        _refuse_bomb(self.read_so_far, self.packed)
+    def readinto(self, buffer) -> int:
+        """Read into a buffer."""
+        n = self.inner.readinto(buffer)
+        self.size += n
+        _refuse_bomb(self.size, self.packed)
+        return n
 
 
 def _refuse_bomb(unpacked_size: int, packed: int) -> None:
@@ -198,14 +194,14 @@ def rows(path: Path, most: int = 2**30) -> tuple[list[str], list[list[str]]]:
             if line.strip():
                 found.append([text(cell) for cell in line.split(b"\t")])
         if len(found) < 2:
-            raise Damaged("is empty: delete it and fetch it again")
+            raise Damaged("is empty: delete it and get it again")
         header, body = fit(found[0], len(found[1]), all(not row[-1] for row in found[1:])), found[1:]
         for number, row in enumerate(body, 2):
             while len(row) > len(header) and not row[-1]:
                 row.pop()
             if len(row) != len(header):
                 raise Damaged(
-                    f"has {len(row)} cells in row {number} and {len(header)} columns: delete it and fetch again"
+                    f"has {len(row)} cells in row {number} and {len(header)} columns: delete it and get it again"
                 )
     return header, body
 
@@ -223,7 +219,7 @@ def fit(header: list, cells: int, open_end: bool) -> list:
     if len(header) == cells - 1:
         header.insert(0, type(header[0])() if header else "")
     if len(header) != cells:
-        raise Damaged(f"has {len(header)} names in its header for {cells} columns: delete it and fetch it again")
+        raise Damaged(f"has {len(header)} names in its header for {cells} columns: delete it and get it again")
     return header
 
 
@@ -303,11 +299,11 @@ def stage(
     with unpacked(path, member) as (file, share):
         stream = lines(file)
         if begin and not any(line.startswith(begin) for line in stream):
-            raise Damaged(f"has no line {begin.decode()}: delete it and fetch it again")
+            raise Damaged(f"has no line {begin.decode()}: delete it and get it again")
         stream = (line for line in stream if line.strip())
         header, first = next(stream, b"").split(b"\t"), next(stream, None)
         if first is None or first.startswith(end or b"\0"):
-            raise Damaged("has no rows: delete it and fetch it again")
+            raise Damaged("has no rows: delete it and get it again")
         cells = first.split(b"\t")
         names = [text(cell) for cell in fit(header, len(cells), not cells[-1].strip())]
         places = {name: place for place, name in reversed(list(enumerate(names[1:], 1))) if name}
@@ -330,11 +326,11 @@ def stage(
                         bar.update(max(0, share() - bar.n))
                 else:
                     if end:
-                        raise Damaged(f"has no line {end.decode()}, so it is cut off: delete it and fetch it again")
+                        raise Damaged(f"has no line {end.decode()}, so it is cut off: delete it and get it again")
                 journal.flush()
     if not journal.genes:
         why = ", ".join(f"{n} {reason}" for reason, n in journal.dropped.items())
-        raise InputError(f"{path} has no row that can be used ({why}): delete it and fetch it again")
+        raise InputError(f"{path} has no row that can be used ({why}): delete it and get it again")
     return Staged(folder, kept, journal.genes, dict(journal.dropped))
 
 
@@ -423,7 +419,7 @@ class _Journal:
         if not self.named <= len(cells) <= len(self.names):
             raise Damaged(
                 f"has {len(cells)} cells in row {number + 1} and {len(self.names)} columns: it is cut off or "
-                "damaged, delete it and fetch it again"
+                "damaged, delete it and get it again"
             )
         gene, *chosen = itemgetter(0, *self.columns)(cells)
         self._cells.append((text(gene), b"\n".join(chosen)))

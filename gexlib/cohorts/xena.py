@@ -186,7 +186,7 @@ def _projects(path: Path) -> dict[str, str]:
     header, body = tables.rows(path)
     if "_primary_disease" not in header:
         raise InputError(
-            f"{path} has no column _primary_disease but {', '.join(header[:8])}: delete it and fetch again"
+            f"{path} has no column _primary_disease but {', '.join(header[:8])}: delete it and get it again"
         )
     column = header.index("_primary_disease")
     return {row[0]: DISEASES.get(row[column], "") for row in body}
@@ -198,7 +198,7 @@ def _genes(genes: list[str], path: Path, report: list[str]) -> tuple[pd.DataFram
 
     header, body = tables.rows(path)
     if header[:2] != ["id", "gene"]:
-        raise InputError(f"{path} begins with {', '.join(header[:3])} instead of id, gene: delete it and fetch again")
+        raise InputError(f"{path} begins with {', '.join(header[:3])} instead of id, gene: delete it and get it again")
     symbol = {row[0]: row[1] for row in body}
     row_of: dict[str, str] = {}
     for gene in genes:

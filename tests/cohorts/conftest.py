@@ -7,9 +7,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gexlib.cohorts import fetch
+from gexlib.cohorts import fetch, schema
 
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to the network</body></html>"
+
+
+@pytest.fixture(autouse=True)
+def no_trial(monkeypatch):
+    """Read .h5ad files without a trial in another process, which takes seconds; `test_schema` tests it."""
+    monkeypatch.setattr(schema, "_trial", lambda path: None)
 
 
 class Handler(SimpleHTTPRequestHandler):

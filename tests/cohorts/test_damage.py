@@ -10,7 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 
 from gexlib import cohorts
 from gexlib.cohorts import geo, microarray, schema, store
@@ -63,6 +65,65 @@ def survive(parser: str, n: int, seed: int, data: Path, home: Path) -> Counter:
     shutil.rmtree(home / "digests", ignore_errors=True)
     assert cohorts.fetch_cohort(name, **how).n_obs and store.stored()
     return found
+
+
+def frame() -> pd.DataFrame:
+    values = np.random.default_rng(0).normal(8, 2, (12, 5)).round(3)
+    return pd.DataFrame(values, [f"s{i}" for i in range(12)], ["TP53", "EGFR", "MYC", "A1BG", "KRAS"])
+
+
+def sheet() -> pd.DataFrame:
+    diagnosis = ["tumour", "healthy"] * 6
+    return pd.DataFrame({"diagnosis": diagnosis, "donor": [f"p{i // 2}" for i in range(12)]}, frame().index)
+
+
+def own_files(folder: Path) -> dict[str, tuple[Path, Path | None]]:
+    """Write the same cohort as every kind of file: the matrix, and its sample sheet."""
+    frame().T.to_csv(folder / "m.tsv", sep="\t")
+    frame().to_csv(folder / "m.csv.gz")
+    frame().T.to_parquet(folder / "m.parquet")
+    sheet().to_csv(folder / "s.csv")
+    sheet().to_parquet(folder / "s.parquet")
+    AnnData(frame().to_numpy(np.float32), obs=sheet(), var=pd.DataFrame(index=frame().columns)).write_h5ad(
+        folder / "m.h5ad"
+    )
+    pairs = {"tsv": ("m.tsv", "s.csv"), "csv": ("m.csv.gz", "s.csv"), "parquet": ("m.parquet", "s.parquet")}
+    return {kind: (folder / matrix, folder / labels) for kind, (matrix, labels) in pairs.items()} | {
+        "h5ad": (folder / "m.h5ad", None)
+    }
+
+
+def survive_own(kind: str, n: int, seed: int, folder: Path, home: Path) -> Counter:
+    """Import n damaged copies of a file of one's own; return how many were refused and how many came out clean."""
+    matrix, labels = own_files(folder)[kind]
+    files = [path for path in (matrix, labels) if path]
+    whole = {path: path.read_bytes() for path in files}
+    streams = {path: mutations(whole[path], n, seed) for path in files}
+    draw, found = random.Random(seed), Counter()
+    for number in range(n):
+        path = draw.choice(files)
+        content = next(streams[path])
+        path.write_bytes(content)
+        try:
+            cohort = cohorts.import_cohort(matrix, "mine", samples=labels)
+        except InputError as error:
+            words = str(error)
+            assert words and "\n" not in words and len(words) < 3000 and "Traceback" not in words, (number, words)
+            found["refused"] += 1
+        except Exception as error:
+            raise AssertionError(f"{kind}, seed {seed}, copy {number}, {path.name}: {content[:300]!r}") from error
+        else:
+            assert np.isfinite(cohort.X).all() and set(cohort.obs["status"]) <= set(schema.STATUS), (number, path)
+            found["clean"] += 1
+        path.write_bytes(whole[path])
+        assert not list((home / "cohorts").glob(".*")), number
+    return found
+
+
+@pytest.mark.parametrize("kind", ["tsv", "csv", "parquet"])
+def test_damaged_files_of_your_own(kind, home, tmp_path):
+    found = survive_own(kind, 60, 1, tmp_path, home)
+    assert found["refused"] > 10 and found.total() == 60
 
 
 @pytest.mark.parametrize("parser", PARSERS)

@@ -323,7 +323,8 @@ def test_locations_are_asked_in_order(home, public, tmp_path, serve, monkeypatch
     failure(home, f"{first.url}/gone/A.txt", "HTTP status 404; ", f"{public.url}/letters/A.txt", "an HTML page")
 
 
-def test_a_file_of_another_kind(home, serve, tmp_path):
+def test_a_file_of_another_kind(home, serve, tmp_path, monkeypatch):
+    monkeypatch.delenv("GEXLIB_DATA", raising=False)
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "X.npz").write_bytes(b"no archive")
     server = serve(tmp_path / "served")

@@ -93,7 +93,8 @@ def test_forms_that_mean_the_same(folder, form):
 
 def test_phenotypes_are_mapped_by_the_user(folder):
     folder()
-    refused("has no status among its columns title, source_name, disease, sex, platform: .*--map", maps=[])
+    asked = "--map disease=status --map disease:adenocarcinoma=... --map disease:none=... --map disease:unclear=..."
+    refused(f"GSE4321 has no status .*disease has `adenocarcinoma` .2., .* for the first: {asked}", maps=[])
     refused("there is no column diagnosis", maps=["diagnosis=status"])
 
 

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from gexlib.cohorts import schema
+from gexlib.cohorts.schema import _trial  # before it is replaced
 from gexlib.errors import InputError
 
 LABEL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
@@ -221,3 +222,21 @@ def test_one_class_is_a_cohort_but_no_task(make_cohort):
     with pytest.raises(InputError, match="small has no normal sample among its 12"):
         schema.check_two_classes(adata)
     schema.check_two_classes(schema.check(make_cohort()))
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("import time; time.sleep(9)", "reading it does not end within"),
+        ("import os; os.kill(os.getpid(), 11)", "signal 11"),
+    ],
+)
+def test_files_that_hang_or_crash_the_library(make_cohort, tmp_path, monkeypatch, code, message):
+    """HDF5 does both on some damaged files, so a process of its own reads a file first."""
+    monkeypatch.setattr(schema, "_trial", _trial)
+    make_cohort().write_h5ad(tmp_path / "small.h5ad")
+    assert schema.read_h5ad(tmp_path / "small.h5ad").n_obs == 12
+    monkeypatch.setattr(schema, "_READ", code)
+    monkeypatch.setattr(schema, "PATIENCE", 0.5)
+    with pytest.raises(InputError, match=f"small.h5ad cannot be read as .h5ad .*{message}.*save it again with anndata"):
+        schema.read_h5ad(tmp_path / "small.h5ad")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gexlib import cohorts
-from gexlib.cohorts import fetch, schema, simulate, store
+from gexlib.cohorts import schema, simulate, store
 from gexlib.errors import InputError
 
 
@@ -300,7 +300,7 @@ def test_a_simulated_cohort_is_built_again_when_the_simulator_changes(home, monk
 
 def test_every_name_on_the_list_is_known(home):
     for name in cohorts.names():
-        assert name in fetch.SOURCES or simulate.Simulation.from_name(name).name == name
+        assert name in cohorts.PUBLIC or simulate.Simulation.from_name(name).name == name
 
 
 def test_importing_cohorts_is_light():
