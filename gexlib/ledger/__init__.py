@@ -27,6 +27,8 @@ INCONCLUSIVE, NOT_TESTABLE = "inconclusive", "not testable here"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONSISTENT, INCONSISTENT, INCONCLUSIVE, NOT_TESTABLE)
 #: Cohorts with this prefix hold the article's own samples; no other name can bring "reproduced".
 OWN = "article-"
+#: The article's sources as they are fetched, and the cohort of the article that they stand for.
+_FETCHED = {"microarray": "article-microarray", "tcga": "article-tcga", "tcga-toil": "article-tcga"}
 _NEEDS = {  # statements that need rows of a second section
     "pan-to-specific/less-than-origins": "cell-lines-and-patients",
 }
@@ -65,8 +67,12 @@ def verdicts(name: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _admits(claim: Claim, cohort: str, simulated: bool) -> bool:
-    """Tell whether a cohort may speak to a statement; a simulated one to anything but a value."""
-    return claim.type != "value" if simulated else cohort in claim.cohorts
+    """Tell whether a cohort may speak to a statement; a simulated one to anything but a value.
+
+    The article's sources as `gexlib fetch` reads them speak to what its own samples do, as analogues: which of the
+    samples the article took is not published.
+    """
+    return claim.type != "value" if simulated else bool({cohort, _FETCHED.get(cohort)} & set(claim.cohorts))
 
 
 def _decide(claim: Claim, rule: Rule, cohort: str, estimates: list[Estimate]) -> dict:

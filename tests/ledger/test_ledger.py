@@ -76,6 +76,17 @@ def test_only_admitted_cohorts_speak_and_simulated_ones_to_no_value():
     assert not {claims()[identifier].type for identifier in simulated["id"]} & {"value"}
 
 
+def test_the_articles_sources_as_fetched_speak_as_analogues():
+    levels = {"nn_default": 0.96}
+    made = rows.comparison(lambda m, n: levels.get(m, 0.9), task="microarray/pan", cohort="article-microarray")
+    own, fetched = (
+        ledger.verdicts("comparison", made.assign(cohort=name)) for name in ("article-microarray", "microarray")
+    )
+    assert own["id"].tolist() == fetched["id"].tolist() and len(own)
+    assert own["verdict"].str.contains("reproduced").any()
+    assert not fetched["verdict"].str.contains("reproduced").any()
+
+
 def test_a_run_is_set_beside_the_record_and_differences_are_marked():
     behind = rows.comparison(lambda method, n: 0.9 - 0.03 * (method == "nn_default"))
     ahead = rows.comparison(lambda method, n: 0.9 + 0.03 * (method == "nn_default"))
