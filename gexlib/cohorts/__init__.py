@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gexlib.cohorts import fetch, geo, joint, store, tcga
 from gexlib.errors import InputError
+from gexlib.files import home
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,26 +142,26 @@ def fetch_cohort(
         raise InputError(f"cohort {name} is simulated: nothing is fetched, it is built when it is first used")
     if name in IMPORTS:
         raise InputError(_by_import(name))
+    place, source = name, None  # of the files
     if series:
-        files = fetch.fetch(name, source=geo.source(name, platform))
-        store.save(_series(files, stored, platform, how), stored)
-        fetch.confirm(name, files)
+        source = geo.source(name, platform)
     elif name == "tcga":
         projects = projects or list(xena.PROJECTS)
-        place = "tcga-toil" if hub == "toil" else name
-        files = fetch.fetch(place, source=xena.source(projects, hub))
-        xena.save(files, projects, hub, stored)
-        fetch.confirm(place, files)
-    elif name == "microarray":
-        files = fetch.fetch(name)
-        microarray.save(files, stored, mappings)
-        fetch.confirm(name, files)
-    elif name == "deep-gonet":
-        files = fetch.fetch(name)
-        microarray.save_deep_gonet(files, stored)
-        fetch.confirm(name, files)
-    else:
-        return _read_and_store(name, fetch.fetch(name, only), stored)
+        place, source = ("tcga-toil" if hub == "toil" else name), xena.source(projects, hub)
+    with fetch.locked(home() / "staged" / place):  # who comes second finds what the first has brought
+        files = fetch.fetch(place, only, source)
+        if series:
+            store.save(_series(files, stored, platform, how), stored)
+        elif name == "tcga":
+            xena.save(files, projects, hub, stored)
+        elif name == "microarray":
+            microarray.save(files, stored, mappings)
+        elif name == "deep-gonet":
+            microarray.save_deep_gonet(files, stored)
+        else:
+            store.save(_READERS[name](files.paths), stored)
+        if source or name not in _READERS:
+            fetch.confirm(place, files)
     return store.open_stored(stored)
 
 
@@ -274,9 +275,9 @@ def _refuse_name(name: str) -> None:
         raise InputError(f"--as {name}: this {why}; use another of letters, digits, - and _ that begins with a letter")
 
 
-def _read_and_store(name: str, files: fetch.Fetched, stored: str = "") -> "AnnData":
-    store.save(_READERS[name](files.paths), stored or name)
-    return store.open_stored(stored or name)
+def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":
+    store.save(_READERS[name](files.paths), name)
+    return store.open_stored(name)
 
 
 def _open_simulated(name: str) -> "AnnData":

@@ -18,8 +18,9 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -317,7 +318,7 @@ def stage(
             _sweep(folder)
             journal = _Journal(folder, names, columns)
             with journal, _bar(path) as bar:
-                for number, line in enumerate(_chain(first, stream)):
+                for number, line in enumerate(chain([first], stream)):
                     if end and line.startswith(end):
                         break
                     if number >= journal.read:
@@ -334,11 +335,6 @@ def stage(
     return Staged(folder, kept, journal.genes, dict(journal.dropped))
 
 
-def _chain(first: bytes, stream: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from stream
-
-
 def _key(digest: str, kept: list[str], columns: list[int]) -> str:
     return hashlib.sha256(repr((VERSION, digest, kept, columns)).encode()).hexdigest()[:24]
 
@@ -349,8 +345,9 @@ def _sweep(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
         for other in folder.parent.iterdir():
-            if time.time() - other.stat().st_mtime > ABANDONED:
-                shutil.rmtree(other, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - other.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(other, ignore_errors=True)
 
 
 def _bar(path: Path):

@@ -88,3 +88,19 @@ def serve(monkeypatch):
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def put(home, tmp_path, monkeypatch):
+    """Return a function that puts a cohort's files where GEXLIB_DATA points, as if they came for the first time."""
+    monkeypatch.setenv("GEXLIB_DATA", str(tmp_path / "data"))
+
+    def write(files, cohort):
+        place = tmp_path / "data" / cohort
+        place.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        (home / "digests" / f"{cohort}.json").unlink(missing_ok=True)
+        return place
+
+    return write

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -19,20 +20,10 @@ KEPT = sources.ARRAYS[:28]  # lung and breast
 
 
 @pytest.fixture
-def folder(home, tmp_path, monkeypatch):
+def folder(put, monkeypatch):
     """Return a function that puts files where GEXLIB_DATA points; a tissue needs more than ten samples."""
-    monkeypatch.setenv("GEXLIB_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(microarray, "MORE_THAN", 10)
-
-    def put(files, cohort="microarray"):
-        place = tmp_path / "data" / cohort
-        place.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (place / name).write_bytes(content)
-        (home / "digests" / f"{cohort}.json").unlink(missing_ok=True)
-        return place
-
-    return put
+    return lambda files, cohort="microarray": put(files, cohort)
 
 
 def refused(message, name="microarray", **how):
@@ -307,3 +298,10 @@ def test_sources_are_asked_in_order(home, serve, tmp_path, monkeypatch):
     monkeypatch.setitem(fetch.SOURCES, "microarray", source)
     cohort = cohorts.fetch_cohort("microarray")
     assert cohort.n_obs == len(KEPT) and cohort.uns["files"]["E-MTAB-3732.sdrf.txt"]["url"].startswith(second.url)
+
+
+def test_two_processes_fetch_one_cohort_at_once(folder):
+    folder(sources.microarray())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cohorts.fetch_cohort("microarray").uns["digest"], range(4)))
+    assert len(set(found)) == 1 and store.stored() == ["microarray"]

@@ -18,19 +18,9 @@ TWO = ["BRCA", "LUAD"]
 
 
 @pytest.fixture
-def folder(home, tmp_path, monkeypatch):
+def folder(put):
     """Return a function that puts files where GEXLIB_DATA points."""
-    monkeypatch.setenv("GEXLIB_DATA", str(tmp_path / "data"))
-
-    def put(files, cohort="tcga"):
-        place = tmp_path / "data" / cohort
-        place.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (place / name).write_bytes(content)
-        (home / "digests" / f"{cohort}.json").unlink(missing_ok=True)
-        return place
-
-    return put
+    return lambda files, cohort="tcga": put(files, cohort)
 
 
 def refused(message, **how):
