@@ -212,8 +212,8 @@ def finetune(
     Returns
     -------
     TakeAway
-        ``about["metrics"]`` holds a row a method, the fine-tuned network first. The classical method that inner
-        cross-validation prefers is marked ``preferred``: to choose the best on the test samples would flatter it.
+        ``about["metrics"]`` holds a row a method, the fine-tuned network first. The classical methods that inner
+        cross-validation prefers are marked ``preferred``: to choose the best on the test samples would flatter it.
 
     Raises
     ------
@@ -309,16 +309,14 @@ def whole_patients(p: Problem, n: int, seed: int) -> tuple[np.ndarray, np.ndarra
 def _classical(
     X: np.ndarray, learned: Problem, X_test: np.ndarray, tested: Problem, tuning: Tuning, seed: int
 ) -> list[dict]:
-    """Measure the classical methods; mark the one that inner cross-validation prefers."""
+    """Measure the classical methods; mark those that inner cross-validation prefers, several where they are equal."""
     rows = []
     for method in METHODS:
         tuned = tune(method, X, learned.y, learned.groups, tuning, seed_of(seed, method))
         row = _measure(method, tested, *scores(tuned.pipeline, X_test))
         rows.append(row | {"inner": None if np.isnan(tuned.inner_score) else tuned.inner_score})
-    known = [row for row in rows if row["inner"] is not None]
-    if known:
-        max(known, key=lambda row: row["inner"])["preferred"] = True
-    return rows
+    best = max((row["inner"] for row in rows if row["inner"] is not None), default=None)
+    return [row | {"preferred": True} if best is not None and row["inner"] == best else row for row in rows]
 
 
 def _measure(method: str, p: Problem, found: np.ndarray, probabilities: np.ndarray | None) -> dict:

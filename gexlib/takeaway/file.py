@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,7 +21,7 @@ LIMIT = 4 * 2**30  # bytes of a file at the most
 #: What the metadata must hold, and of which type: as a whole, of a training, of a measurement, of its making.
 _ABOUT = {
     "task": str, "classes": list[str], "network": dict, "training": dict, "cohorts": list[dict], "metrics": list[dict],
-    "made": dict, "genes": dict[str, list[str]],
+    "made": dict, "genes": dict[str, list[str]], "sha256": str,
 }  # fmt: skip
 _TRAINED = {
     "name": str, "digest": str, "source": str, "scale": str, "simulated": bool, "notes": list[str], "where": list[str],
@@ -56,12 +57,22 @@ def save(taken: TakeAway, path: Path | str, force: bool = False) -> Path:
     tensors = {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in taken.model.state_dict().items()}
     tensors |= {"scaler.mean": taken.mean, "scaler.scale": taken.scale, "seen": taken.seen}
     listed = {"id": list(map(str, taken.var.index)), **{name: list(map(str, taken.var[name])) for name in taken.var}}
-    content = packed(tensors, metadata={"gexlib": json.dumps(taken.about | {"genes": listed})})
+    about = taken.about | {"genes": listed, "sha256": _digest(tensors)}
+    content = packed(tensors, metadata={"gexlib": json.dumps(about)})
     beside = path.with_suffix(".md")
     with atomic_path(path) as file, atomic_path(beside) as text:
         file.write_bytes(content)
         text.write_text(card(taken, path.name), encoding="utf-8")
     return beside
+
+
+def _digest(tensors: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of what the tensors hold: a file whose weights were altered is refused."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        total.update(np.ascontiguousarray(tensors[name]))
+    return total.hexdigest()
 
 
 def writable(path: Path | str, force: bool) -> Path:
@@ -130,6 +141,7 @@ def _unpacked(about: dict, tensors: dict[str, np.ndarray], digest: str) -> TakeA
     if len(set(classes)) != len(classes) or len(classes) < 2 or not about["cohorts"] or not about["metrics"]:
         raise ValueError("its classes, cohorts or metrics are missing")
     arguments({**network, **about["training"]})
+    intact = about.pop("sha256") == _digest(tensors)
     scalers = [tensors.pop(f"scaler.{name}") for name in ("mean", "scale")]
     seen = tensors.pop("seen")
     if any(array.shape != (len(ids),) or array.dtype != np.float64 for array in scalers) or not (scalers[1] > 0).all():
@@ -143,6 +155,8 @@ def _unpacked(about: dict, tensors: dict[str, np.ndarray], digest: str) -> TakeA
         raise ValueError("its weights do not fit the network that it describes")
     if not all(np.isfinite(array).all() for array in [*tensors.values(), *scalers]):
         raise ValueError("it holds values that are not finite")
+    if not intact:
+        raise ValueError("its values were altered since it was written")
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in tensors.items()}, assign=True)
     model.eval()
     var = pd.DataFrame(
