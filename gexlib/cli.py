@@ -94,7 +94,8 @@ FETCH_EXAMPLES = """Examples:
   gexlib fetch tcga --projects BRCA,LUAD,LUSC
   gexlib fetch tcga --hub toil --projects BRCA
   gexlib fetch microarray
-  gexlib fetch GSE2034 --map 'bone relapses=status' --map 'bone relapses:1=cancer' --map 'bone relapses:0=normal'
+  gexlib fetch GSE19804
+  gexlib fetch GSE19804 --map disease=status --map disease:none=normal --map 'disease:*=cancer'
   GEXLIB_DATA=/data gexlib fetch tcga-hypoxia
 """
 

@@ -127,6 +127,7 @@ def fetch_cohort(
     from gexlib.cohorts import microarray, xena
 
     projects = list(projects)
+    name, hub = ("tcga", "toil") if name == "tcga-toil" else (name, hub)
     series = geo.is_accession(name)
     options = {
         "--projects": (projects, name == "tcga"), "--hub": (hub != "gdc", name == "tcga"),
@@ -142,6 +143,8 @@ def fetch_cohort(
         raise InputError(f"cohort {name} is simulated: nothing is fetched, it is built when it is first used")
     if name in IMPORTS:
         raise InputError(_by_import(name))
+    if name not in PUBLIC and not series:
+        raise InputError(f"no cohort {name} to fetch: there is {', '.join(PUBLIC)}, and any series of GEO, as GSE19804")
     place, source = name, None  # of the files
     if series:
         source = geo.source(name, platform)

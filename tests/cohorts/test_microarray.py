@@ -280,6 +280,7 @@ def npy(array: np.ndarray) -> bytes:
 def test_options_of_other_cohorts(home):
     refused("--hub --mappings: cohort deep-gonet knows no such option", "deep-gonet", hub="toil", mappings="x")
     refused("--projects: cohort microarray knows no such option", "microarray", projects=["BRCA"])
+    refused("no cohort tcga-toil2 to fetch: there is tcga-pairs, .*tcga-toil, and any series of GEO", "tcga-toil2")
     refused("--as tcga: this belongs to a cohort of the project", "microarray", store_as="tcga")
 
 

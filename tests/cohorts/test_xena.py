@@ -82,6 +82,7 @@ def test_toil(folder):
     assert cohort.uns["name"] == "tcga-toil" and cohort.uns["scale"] == "log2(TPM + 1), from log2(TPM + 0.001)"
     assert set(cohort.obs["cancer_type"]) == set(TWO) and set(cohort.obs["vial"]) == {""}
     assert cohort.X.min() >= 0
+    assert cohorts.fetch_cohort("tcga-toil", projects=TWO).uns["digest"] == cohort.uns["digest"]
 
 
 def test_table_2(folder):
