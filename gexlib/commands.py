@@ -226,6 +226,8 @@ def finetune(
 
     file.writable(out, force)
     source = file.load(network)
+    if compare:
+        say("the classical methods are tuned beside it, which takes long on many samples; --no-compare leaves them out")
     taken = takeaway.finetune(
         source, open_cohort(cohort), where, n, frozen, scaler, compare, profiles.overrides(changes), seed
     )

@@ -20,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from gexlib import provenance
 from gexlib.baselines import METHODS, Tuning, scores, tune
-from gexlib.cohorts import genes, own
+from gexlib.cohorts import genes, own, schema
 from gexlib.errors import InputError
 from gexlib.experiments.base import check
 from gexlib.metrics import evaluate
@@ -76,7 +76,10 @@ class TakeAway:
         return self._scale(match.apply(cohort.X, self.mean)), match
 
     def _scale(self, X: np.ndarray) -> np.ndarray:
-        return ((X - self.mean) / self.scale).astype(np.float32)
+        scaled = np.empty(X.shape, np.float32)
+        for start, block in schema.row_blocks(X):  # in doubles, some samples at a time
+            scaled[start : start + len(block)] = (block - self.mean) / self.scale
+        return scaled
 
     def predict_proba(self, cohort: AnnData) -> np.ndarray:
         """Return the probability of each class for each sample of a cohort, shape (n_samples, n_classes)."""

@@ -103,8 +103,8 @@ def attempt(path: Path, base: Path, home: Path) -> tuple[str, str]:
 
 
 def test_damaged_files_give_a_clean_cohort_or_one_sentence(tmp_path, request, record_property):
-    """The reader of TCGA pairs on 10,000 damaged files (cut, bits flipped, inside the compression too): a clean cohort or
-    one sentence, never a traceback, a crash or a half-written cache.
+    """The reader of TCGA pairs on 10,000 damaged files (cut, bits flipped, inside the compression too): a clean cohort
+    or one sentence, never a traceback, a crash or a half-written cache.
     """
     seed = int(os.environ.get("STRESS_SEED", time.time()))
     draw = random.Random(seed)
