@@ -179,10 +179,10 @@ def _series(files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnDa
         )
     adata, dropped = geo.read(files)
     platforms = set(adata.obs.get("platform", ()))
-    if len(platforms) == 1 and re.fullmatch(r"GPL[1-9]\d{0,8}", *platforms):
-        (found,) = platforms
-        annotation = fetch.fetch(found, source=geo.platform_source(found)).paths
-        adata.var = geo.symbols(list(adata.var_names), annotation[0] if annotation else None, dropped)
+    if len(platforms) == 1 and geo.is_platform(found := platforms.pop()):
+        annotation = fetch.fetch(found, source=geo.platform_source(found))
+        adata.var = geo.symbols(list(adata.var_names), next(iter(annotation.paths), None), dropped)
+        fetch.confirm(found, annotation)
     origin = {"file": files.paths[0].name, **files.origins[files.paths[0].name]}
     return own.fit(adata, name, dropped=dropped, origin=origin, **how)
 

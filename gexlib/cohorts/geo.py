@@ -28,8 +28,21 @@ def is_accession(name: str) -> bool:
     return re.fullmatch(r"GSE[1-9]\d{0,8}", name) is not None
 
 
+def is_platform(name: str) -> bool:
+    """Return whether a name is that of a platform, such as ``GPL570``."""
+    return re.fullmatch(r"GPL[1-9]\d{0,8}", name) is not None
+
+
 def source(accession: str, platform: str = "") -> Source:
-    """Return where the matrix of a series lies; a series on several platforms has one for each."""
+    """Return where the matrix of a series lies; a series on several platforms has one for each.
+
+    Raises
+    ------
+    InputError
+        The platform's name is none.
+    """
+    if platform and not is_platform(platform):
+        raise InputError(f"--platform {platform}: name one as GEO does, such as GPL570")
     name = f"{accession}-{platform}" if platform else accession
     file = f"{name}_series_matrix.txt.gz"
     base = f"{FTP}series/{_folder(accession)}/{accession}/matrix/"

@@ -137,6 +137,7 @@ def test_a_platform_without_annotation(folder, tmp_path):
 def test_a_series_on_several_platforms(folder):
     folder(name="GSE4321-GPL570_series_matrix.txt.gz")
     refused("there is no matrix GSE4321_series_matrix.txt.gz: .* as with --platform GPL570")
+    refused("--platform ../x: name one as GEO does", platform="../x")
     assert cohorts.fetch_cohort("GSE4321", maps=MAPS, platform="GPL570").n_obs == 4
 
 

@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from gexlib import cohorts
+from gexlib.cli import app
 from gexlib.cohorts import fetch, microarray, schema, store
 from gexlib.errors import InputError
 from gexlib.tasks import MICROARRAY_TISSUES, carried
@@ -306,3 +308,20 @@ def test_two_processes_fetch_one_cohort_at_once(folder):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: cohorts.fetch_cohort("microarray").uns["digest"], range(4)))
     assert len(set(found)) == 1 and store.stored() == ["microarray"]
+
+
+def test_the_command_prints_the_table_and_what_differs_from_the_article(folder):
+    folder(sources.microarray())
+    shown = CliRunner().invoke(app, ["fetch", "microarray"], catch_exceptions=False).output
+    assert "left out: disease not in our table: asthma (2)" in shown
+    assert "As in Table 1 of the article:" in shown and "lung" in shown
+    stated = (
+        "The article has 16,709 samples, here 28 (-16,681); about 3 cancer samples for each normal one, here 2.50; "
+    )
+    assert stated + "11 tissues, here 2." in shown
+    folder(sources.gdc(), "tcga")
+    shown = CliRunner().invoke(app, ["fetch", "tcga", "--projects", "brca, LUAD"], catch_exceptions=False).output
+    assert (
+        "Table 2" in shown
+        and "6,450 samples, here 23 (-6,427); 92.7 % cancer, here 52.2 %; 11 projects, here 2." in shown
+    )
