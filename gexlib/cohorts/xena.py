@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +139,7 @@ def save(files: Fetched, projects: Sequence[str], hub: str = "gdc", name: str = 
         parts = [_stage(path, files, report, lambda barcode, project=project: project)
                  for project, path in of_project.items()]  # fmt: skip
     else:
-        of_sample = _projects(files.needed(PHENOTYPE))
+        of_sample = _projects(files.needed(PHENOTYPE), report)
         wanted = set(projects)
         parts = [_stage(files.needed(TPM), files, report, lambda b: p if (p := of_sample.get(b)) in wanted else "")]
     obs = pd.concat([labels for _, labels in parts])
@@ -181,14 +182,16 @@ def _stage(path: Path, files: Fetched, report: list[str], project_of) -> tuple[t
     return staged, obs.assign(tissue=obs["cancer_type"].map(TISSUES).fillna(""))
 
 
-def _projects(path: Path) -> dict[str, str]:
-    """Return the project of each sample of the Toil hub."""
+def _projects(path: Path, report: list[str]) -> dict[str, str]:
+    """Return the project of each sample of the Toil hub, "" where its disease is none of theirs."""
     header, body = tables.rows(path)
     if "_primary_disease" not in header:
         raise InputError(
             f"{path} has no column _primary_disease but {', '.join(header[:8])}: delete it and get it again"
         )
     column = header.index("_primary_disease")
+    unknown = Counter(row[column] or "(blank)" for row in body if row[column] not in DISEASES)
+    report += [f"{path.name}: {n:,} samples of no known project: {disease}" for disease, n in unknown.most_common()]
     return {row[0]: DISEASES.get(row[column], "") for row in body}
 
 

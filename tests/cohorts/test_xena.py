@@ -85,6 +85,25 @@ def test_toil(folder):
     assert cohorts.fetch_cohort("tcga-toil", projects=TWO).uns["digest"] == cohort.uns["digest"]
 
 
+def test_samples_without_a_project_are_counted(folder):
+    phenotype = gzip.decompress(sources.toil()[xena.PHENOTYPE])
+    for name, label in (("(blank)", b""), ("-", b"-"), ("chordoma", b"chordoma")):
+        changed = phenotype.replace(b"breast invasive carcinoma", label, 2)
+        folder(sources.toil() | {xena.PHENOTYPE: gzip.compress(changed)}, "tcga-toil")
+        cohort = cohorts.fetch_cohort("tcga-toil", projects=["BRCA"])
+        assert cohort.n_obs == len(sources.BRCA) - 3
+        assert f"{xena.PHENOTYPE}: 2 samples of no known project: {name}" in cohort.uns["report"]
+
+
+def test_text_that_is_not_ascii(folder):
+    files = sources.gdc()
+    folder(files)
+    digest = cohorts.fetch_cohort("tcga", projects=TWO).uns["digest"]
+    genes = xena.GENES["gdc"]
+    folder(files | {genes: files[genes].replace(b"chrX", "chrÄ".encode("latin-1")).replace(b"\n", b"\r\n")})
+    assert cohorts.fetch_cohort("tcga", projects=TWO).uns["digest"] == digest
+
+
 def test_table_2(folder):
     folder(sources.gdc())
     assert xena.table(cohorts.fetch_cohort("tcga", projects=TWO)).to_dict("index") == {
