@@ -1,5 +1,7 @@
 """The one exception that a user can cause."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -7,3 +9,15 @@ class InputError(ValueError):
     The message is one sentence that names the file or parameter, says what is wrong with it and what to do.
     The command line prints it without a traceback and ends with status 2.
     """
+
+
+def few(items: Iterable, most: int = 3) -> str:
+    """Return the first of some names for a message, none of them longer than a message can bear."""
+    names = [shortened(item) for item in items]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def shortened(item: object, most: int = 50) -> str:
+    """Return a name, its end left out where it is long."""
+    text = str(item)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

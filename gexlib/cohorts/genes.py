@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from gexlib.cohorts import schema
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +121,8 @@ def match(wanted: pd.DataFrame, given: pd.DataFrame) -> Match:
     space = max(SPACES, key=lambda space: found[space].sum())  # the first of equals
     if not found[space].any():
         raise InputError(
-            f"no gene matches: {_few(wanted)} are wanted, {_few(given)} given; use a cohort with the same kind of ids, "
-            "or with a column symbol or ensembl in var"
+            f"no gene matches: {few(wanted.index)} are wanted, {few(given.index)} given; use a cohort with the same "
+            "kind of ids, or with a column symbol or ensembl in var"
         )
     return _match(space, *called[space])
 
@@ -152,7 +152,3 @@ def shared(tables: Sequence[pd.DataFrame]) -> list[str]:
         if len(common) > len(best):
             best = [name for name in dict.fromkeys(names(tables[0], space)) if name in common]
     return best
-
-
-def _few(var: pd.DataFrame) -> str:
-    return ", ".join(map(str, var.index[:3])) + (" ..." if len(var) > 3 else "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gexlib.cohorts import tables
 from gexlib.cohorts.fetch import Fetched, Source
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def read(files: Fetched) -> tuple[AnnData, list[str]]:
 
     def choose(samples: list[str]) -> list[int]:
         if unknown := [sample for sample in samples if sample not in obs.index]:
-            raise tables.Damaged(f"describes no sample {', '.join(unknown[:3])}: delete it and get it again")
+            raise tables.Damaged(f"describes no sample {few(unknown)}: delete it and get it again")
         return list(range(len(samples)))
 
     staged = tables.stage(path, files.origins[path.name]["sha256"], choose, begin=BEGIN, end=END)
@@ -123,8 +123,8 @@ def _labels(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
     for key, cells in told:
         if len(cells) != len(samples):
             raise InputError(
-                f"{path} describes {len(samples)} samples but has {len(cells)} values of {key}: delete it and get it "
-                "again"
+                f"{path} describes {len(samples)} samples but has {len(cells)} values of {shortened(key)}: delete it "
+                "and get it again"
             )
         if key == "characteristics":
             for i, cell in enumerate(cells):
@@ -181,7 +181,7 @@ def annotation(path: Path) -> dict[str, str]:
         header = [tables.text(cell).lower() for cell in next(stream, b"").split(b"\t")]
         column = next((header.index(name) for name in SYMBOLS if name in header), None)
         if column is None:
-            raise tables.Damaged(f"has no gene symbols but {', '.join(header[:8])}: delete it and get it again")
+            raise tables.Damaged(f"has no gene symbols but {few(header, 8)}: delete it and get it again")
         found: dict[str, str] = {}
         for line in stream:
             if line.startswith(b"!platform_table_end"):

@@ -21,7 +21,7 @@ import numpy as np
 
 from gexlib.cohorts import geo, schema, store, tables
 from gexlib.cohorts.fetch import Fetched
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,8 +271,8 @@ def _fitting(
     ]
     if kept.empty:
         raise InputError(
-            f"{matrix} and its SDRF leave no tissue with more than {MORE_THAN} samples ({', '.join(samples[:3])} head "
-            f"the matrix, {', '.join(labels.iloc[:3, 0])} stand in the SDRF): fetch both again"
+            f"{matrix} and its SDRF leave no tissue with more than {MORE_THAN} samples ({few(samples)} head "
+            f"the matrix, {few(labels.iloc[:, 0])} stand in the SDRF): fetch both again"
         )
     kept = kept.assign(place=kept["sample"].map(wanted)).sort_values("place")
     places = kept["place"].tolist()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gexlib.cohorts import guess, schema, store, tables
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few, shortened
 from gexlib.files import sha256
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def _refuse_repeated(path: Path, ids: pd.Index) -> None:
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         several = _number(len(repeated), "repeated sample id")
-        raise InputError(f"{path} has {several}, such as {_few(repeated)}: keep one of each")
+        raise InputError(f"{path} has {several}, such as {few(repeated)}: keep one of each")
 
 
 def _read_sheet(path: Path) -> pd.DataFrame:
@@ -374,8 +374,8 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], l
     if across.sum() == down.sum():
         which = "both its rows and its columns" if down.any() else "neither its rows nor its columns"
         raise InputError(
-            f"{path}: {which} carry sample ids of the sheet ({_few(sheet.index)}); its rows begin with "
-            f"{_few(table.index)}, its columns with {_few(table.columns)}: use the same ids in both files"
+            f"{path}: {which} carry sample ids of the sheet ({few(sheet.index)}); its rows begin with "
+            f"{few(table.index)}, its columns with {few(table.columns)}: use the same ids in both files"
         )
     if across.sum() > down.sum():
         side, left_out, table = "column", table.columns[~across], table.loc[:, across].T
@@ -385,17 +385,19 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], l
     dropped = []
     if len(left_out):
         several = _number(len(left_out), side)
-        dropped.append(f"{several} of the table that the sample sheet does not name ({_few(left_out)})")
+        dropped.append(f"{several} of the table that the sample sheet does not name ({few(left_out)})")
     absent = sheet.index[~sheet.index.isin(table.index)]
     if len(absent):
         several = _number(len(absent), "line")
-        dropped.append(f"{several} of the sample sheet that the table has no values for ({_few(absent)})")
+        dropped.append(f"{several} of the sample sheet that the table has no values for ({few(absent)})")
     _refuse_repeated(path, table.index)
     _refuse_text(path, table)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated genes; `schema.check` refuses them
         var = pd.DataFrame(index=table.columns)
-        adata = AnnData(X=table.to_numpy(dtype=np.float32), obs=sheet.loc[table.index].copy(), var=var)
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or no number is refused as such
+            X = table.to_numpy(dtype=np.float32)
+        adata = AnnData(X=X, obs=sheet.loc[table.index].copy(), var=var)
     return adata, dropped, guessed
 
 
@@ -512,8 +514,8 @@ def _not_cut(option: str, form: str, text: str, obs: pd.DataFrame) -> InputError
     """Say that no column begins a text of the user's, or, where there is none, which form it should have."""
     column = re.split("!?[:=]", text)[0].strip()
     if not column:
-        return InputError(f"{option}: write {form} with one of the columns {_few(obs.columns, 20)}")
-    return InputError(f"{option}: there is no column {column} but {_few(obs.columns, 20)}; use one of these")
+        return InputError(f"{option}: write {form} with one of the columns {few(obs.columns, 20)}")
+    return InputError(f"{option}: there is no column {column} but {few(obs.columns, 20)}; use one of these")
 
 
 def _translate(theirs: pd.Series, column: str, meanings: dict[str, str]) -> pd.Series:
@@ -538,7 +540,7 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
     """Bring status and origin to our spelling, in place; return which samples to keep."""
     if "status" not in obs:
         raise InputError(
-            f"cohort {name} has no status among its columns {_few(obs.columns, 20)}: say which one it is with --map "
+            f"cohort {name} has no status among its columns {few(obs.columns, 20)}: say which one it is with --map "
             "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal"
             + _asked(obs)
         )
@@ -656,14 +658,11 @@ def _plain(values: pd.Series) -> pd.Series:
 def _counted(values: pd.Series) -> str:
     """Return the values of a column with their numbers, the most frequent first."""
     counts = _plain(values).value_counts()
-    shown = ", ".join(f"`{value}` ({n})" if value else f"(blank) ({n})" for value, n in counts.head(_SHOWN).items())
+    shown = ", ".join(
+        f"`{shortened(value)}` ({n})" if value else f"(blank) ({n})" for value, n in counts.head(_SHOWN).items()
+    )
     return shown + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
 def _number(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
-
-
-def _few(items: Iterable, most: int = 3) -> str:
-    items = [str(item) for item in items]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

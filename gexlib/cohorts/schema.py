@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,7 +222,7 @@ def _ids(name: str, what: str, index: "pd.Index") -> "pd.Index":
     if not ids.is_unique:
         repeated = ids[ids.duplicated()].unique()
         raise InputError(
-            f"cohort {name} has {len(repeated)} repeated {what}s, such as {', '.join(repeated[:3])}: keep "
+            f"cohort {name} has {len(repeated)} repeated {what}s, such as {few(repeated)}: keep "
             "one of each, or average them"
         )
     return ids
@@ -242,11 +242,11 @@ def _labels(name: str, obs: "pd.DataFrame") -> "pd.DataFrame":
     for column, allowed in (("status", STATUS), ("origin", (*ORIGIN, ""))):
         wrong = obs.loc[~obs[column].isin(allowed), column]
         if len(wrong):
-            found = ", ".join(f"`{label}`" if label else "(blank)" for label in wrong.unique()[:3])
+            found = ", ".join(f"`{shortened(label)}`" if label else "(blank)" for label in wrong.unique()[:3])
             raise InputError(
                 f"cohort {name} has {len(wrong)} samples whose {column} is not "
                 f"{' or '.join(f'`{label}`' for label in allowed if label)} but {found}, the first being "
-                f"{wrong.index[0]}: rename these labels or drop the samples"
+                f"{shortened(wrong.index[0])}: rename these labels or drop the samples"
             )
     return obs
 
@@ -294,5 +294,6 @@ def _check_finite(name: str, X: np.ndarray, samples: "pd.Index", genes: "pd.Inde
     if first is not None:
         raise InputError(
             f"cohort {name} has {count} values that are NaN or infinite, the first in sample "
-            f"{samples[first[0]]}, gene {genes[first[1]]}: impute them or drop those samples or genes"
+            f"{shortened(samples[first[0]])}, gene {shortened(genes[first[1]])}: impute them or drop those samples or "
+            "genes"
         )

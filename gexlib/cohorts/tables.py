@@ -29,7 +29,7 @@ import numpy as np
 
 from gexlib.cohorts import schema, store
 from gexlib.cohorts.fetch import GIB, locked
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few, shortened
 from gexlib.files import home, writing
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ def _member(archive: zipfile.ZipFile, wanted: str, packed: int) -> zipfile.ZipIn
     for info in files:
         parts = PurePosixPath(info.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in info.filename:
-            raise Damaged(f"holds the unsafe name {info.filename!r}: get it again from its source")
+            raise Damaged(f"holds the unsafe name {shortened(info.filename)!r}: get it again from its source")
     found = [info for info in files if PurePosixPath(info.filename).name == wanted] or files
     texts = [info for info in found if info.filename.lower().endswith((".txt", ".tsv", ".npy"))]
     if len(texts) != 1:
-        names = ", ".join(info.filename for info in files[:5]) or "nothing"
+        names = few((info.filename for info in files), 5) or "nothing"
         raise Damaged(f"holds {names} and no {wanted or 'single table'}: get it again from its source")
     if texts[0].flag_bits & 1:
-        raise Damaged(f"holds {texts[0].filename} encrypted: get it again from its source")
+        raise Damaged(f"holds {shortened(texts[0].filename)} encrypted: get it again from its source")
     _refuse_bomb(texts[0].file_size, packed)
     return texts[0]
 
@@ -311,7 +311,7 @@ def stage(
         known = sorted(places, key=places.get)
         kept = [known[i] for i in choose(known)]
         if not kept:
-            raise Damaged(f"has none of the samples wanted among its {len(known)} ({', '.join(known[:3])} ...)")
+            raise Damaged(f"has none of the samples wanted among its {len(known)} ({few(known)})")
         columns = [places[name] for name in kept]
         folder = home() / "staged" / _key(digest, kept, columns)
         with locked(folder / "rows.f32"):
@@ -478,10 +478,10 @@ class _Journal:
 
     def _no_number(self, place: int, column: int) -> Damaged:
         gene, cells = self._cells[place]
-        cell, sample = text(cells.split(b"\n")[column])[:40], self.names[self.columns[column]]
+        cell, sample = shortened(text(cells.split(b"\n")[column])), shortened(self.names[self.columns[column]])
         return Damaged(
-            f"has `{cell}` for gene {gene}, sample {sample}, which is no number of expression: get it again from its "
-            "source"
+            f"has `{cell}` for gene {shortened(gene)}, sample {sample}, which is no number of expression: get it "
+            "again from its source"
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gexlib.cohorts import tables
 from gexlib.cohorts.fetch import Fetched, Source
 from gexlib.cohorts.tcga import ORGANS
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,9 +186,7 @@ def _projects(path: Path, report: list[str]) -> dict[str, str]:
     """Return the project of each sample of the Toil hub, "" where its disease is none of theirs."""
     header, body = tables.rows(path)
     if "_primary_disease" not in header:
-        raise InputError(
-            f"{path} has no column _primary_disease but {', '.join(header[:8])}: delete it and get it again"
-        )
+        raise InputError(f"{path} has no column _primary_disease but {few(header, 8)}: delete it and get it again")
     column = header.index("_primary_disease")
     unknown = Counter(row[column] or "(blank)" for row in body if row[column] not in DISEASES)
     report += [f"{path.name}: {n:,} samples of no known project: {disease}" for disease, n in unknown.most_common()]
@@ -201,7 +199,7 @@ def _genes(genes: list[str], path: Path, report: list[str]) -> tuple[pd.DataFram
 
     header, body = tables.rows(path)
     if header[:2] != ["id", "gene"]:
-        raise InputError(f"{path} begins with {', '.join(header[:3])} instead of id, gene: delete it and get it again")
+        raise InputError(f"{path} begins with {few(header)} instead of id, gene: delete it and get it again")
     symbol = {row[0]: row[1] for row in body}
     row_of: dict[str, str] = {}
     for gene in genes:

@@ -40,7 +40,7 @@ def test_by_ensembl_id_versions_do_not_count():
 
 def test_nothing_in_common():
     with pytest.raises(
-        InputError, match="no gene matches: TP53, EGFR, MYC ... are wanted, 1_at given; use a cohort with"
+        InputError, match="no gene matches: TP53, EGFR, MYC and 2 more are wanted, 1_at given; use a cohort with"
     ):
         genes.match(var(SYMBOLS), var(["1_at"]))
     with pytest.raises(InputError, match="no gene matches"):
