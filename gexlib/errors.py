@@ -7,8 +7,12 @@ class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence that names the file or parameter, says what is wrong with it and what to do.
-    The command line prints it without a traceback and ends with status 2.
+    The command line prints it without a traceback and ends with status 2. Ends of lines, as names in a user's file may
+    have them, become spaces.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))
 
 
 def few(items: Iterable, most: int = 3) -> str:

@@ -412,8 +412,9 @@ def _refuse_text(path: Path, table: pd.DataFrame) -> None:
         wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
         if wrong.any() or column.dtype.kind == "b":
             first = int(wrong.argmax())
+            gene, sample, value = map(shortened, (column.name, column.index[first], column.iloc[first]))
             raise InputError(
-                f"{path} is not numeric: gene {column.name}, sample {column.index[first]} is `{column.iloc[first]}`; "
+                f"{path} is not numeric: gene {gene}, sample {sample} is `{value}`; "
                 "give numbers only, with a point, and labels in the sample sheet"
             )
 
