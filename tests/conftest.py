@@ -10,6 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from hypothesis import settings
+
+# No test fails because a machine is busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Read once, before any test changes the environment.
 GEXLIB_DATA = os.environ.get("GEXLIB_DATA", "")

@@ -367,7 +367,7 @@ def test_nothing_is_fitted_outside_the_training_folds(monkeypatch, point):
         assert not {i // 2 for i in train} & {i // 2 for i in set(range(n)) - train}  # no patient on both sides
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @for_all(
     seed=st.integers(0, 10**6), classes=st.integers(2, 4), genes=st.integers(1, 40), dtype=st.sampled_from(["f4", "f8"])
 )

@@ -88,7 +88,7 @@ SCHEDULES = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     momentum=st.sampled_from([0.0, 0.5, 0.9]),
     dampening=st.sampled_from([0.0, 0.3]),

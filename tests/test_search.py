@@ -37,7 +37,7 @@ SPACES = st.builds(
 )
 
 
-@settings_of(max_examples=60, deadline=None)
+@settings_of(max_examples=60)
 @given(SPACES, st.integers(0, 2**31))
 def test_every_draw_lies_in_its_space(space, seed):
     drawn = draw(space, seed)

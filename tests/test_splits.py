@@ -19,7 +19,7 @@ def both(folds, y, groups, seed):
         return [[test for _, test in kind.split(y, y, groups)] for kind in kinds]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     folds=st.integers(2, 10), n=st.integers(20, 300), classes=st.integers(1, 5), rare=st.booleans(),
     of_patient=st.integers(1, 5), seed=st.integers(0, 2**32 - 1),

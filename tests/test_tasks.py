@@ -226,7 +226,7 @@ def problems(draw):
     return Problem("tcga/test", np.arange(n) + 100, y, tuple("abcd"[:classes]), groups, split)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(problems(), st.integers(2, 6), st.integers(0, 2**31 - 1))
 def test_folds_contract(case, n_folds, seed):
     available = min(len(set(case.groups[case.y == k])) for k in range(len(case.classes)))
@@ -302,7 +302,7 @@ def test_studies_of_one_status_each_can_be_split():
         assert np.bincount(y[test]).tolist() == [5, 5]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems(), st.integers(0, 2**31 - 1))
 def test_holdout_contract(case, seed):
     try:
@@ -329,7 +329,7 @@ def labels(draw, classes):
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).permutation(np.repeat(np.arange(classes), counts))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.integers(2, 4), st.integers(0, 2**31 - 1))
 def test_subset_contract(data, classes, seed):
     y = labels(data.draw, classes)

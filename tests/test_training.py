@@ -383,7 +383,7 @@ def labelled(draw, smallest=2):
     return y, random.integers(0, n // 2 + 1 if groups == "pairs" else draw(st.integers(1, 8)), n)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(labelled(), st.sampled_from([0.1, 0.2, 0.3, 0.5]), st.integers(0, 2**31 - 1))
 def test_validation_split_contract(case, share, seed):
     y, groups = case

@@ -147,7 +147,7 @@ def test_names_of_genes():
     assert {genes.kind(pd.Index(ids)): ids for ids in kinds.values()} == kinds
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_synonym_is_as_good(data):
     pick = {label: data.draw(st.sampled_from(words)) for label, words in guess.COLUMNS.items() if label != "origin"}

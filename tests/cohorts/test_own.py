@@ -106,7 +106,7 @@ names = (
     words=st.lists(names, min_size=4, max_size=4, unique=True),
     star=st.booleans(),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mapped_and_unmapped_are_equal(h5ad, columns, words, star):
     """Whatever a user calls columns and values, the map brings the cohort that needed none."""
     # `a:b` cannot be told from the value b of a column `a`, where both are columns

@@ -46,7 +46,7 @@ def same(a, b):
 
 
 @given(cohorts())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_check_gives_the_one_form_and_is_idempotent(adata):
     before = adata.obs.copy()
     checked = schema.check(adata)
@@ -61,7 +61,7 @@ def test_check_gives_the_one_form_and_is_idempotent(adata):
 
 
 @given(cohorts(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_digest_follows_content_only(adata, data):
     adata = schema.check(adata)
     first = schema.digest(adata)

@@ -37,7 +37,7 @@ def preset(request):
 
 
 @given(simulations())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_cohort_keeps_the_contract(simulation):
     cohort = simulate(simulation)
     assert cohort.shape == (simulation.samples, simulation.genes)
@@ -62,7 +62,7 @@ def test_a_name_names_one_simulation(simulation):
 
 
 @given(simulations(), st.integers(0, 2**31))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_seed_gives_the_same_values_and_another_seed_others(simulation, other):
     first, again = simulate(simulation), simulate(simulation)
     np.testing.assert_array_equal(first.X, again.X)

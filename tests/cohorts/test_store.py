@@ -28,7 +28,7 @@ def hidden(home):
     label=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_saved_cohort_opens_as_it_was(make_cohort, shape, seed, label, name):
     adata = make_cohort(*shape, seed=seed, study=[label] * shape[0], age=np.arange(shape[0]))
     adata.var["symbol"] = [label] * shape[1]

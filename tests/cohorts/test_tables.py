@@ -243,7 +243,7 @@ def test_labels_are_read_as_text(tmp_path):
         tables.rows(path, most=5)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     frame=st.integers(1, 5).flatmap(
         lambda n: st.lists(
