@@ -1,6 +1,8 @@
 """Fixtures that all tests share."""
 
 import os
+import resource
+from contextlib import suppress
 from pathlib import Path
 
 # One thread a process, before numpy and torch are imported: two pytest workers share two cores.
@@ -52,6 +54,16 @@ def project(tmp_path, monkeypatch):
         (tmp_path / "project" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
+
+
+@pytest.fixture
+def bounded():
+    """Bound the memory of this process: a parser that runs wild ends in an error, and not the machine in want."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(ValueError, OSError):  # some systems bound no addresses
+        resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ guess is told; the user's word comes first.
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import warnings
@@ -291,7 +292,7 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
         raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz) or .parquet")
     if path.suffix == ".parquet":
         return _read_parquet(path)
-    how |= {"sep": separator, "header": None, "encoding": "utf-8-sig"}
+    how |= {"sep": separator, "header": None}
     # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
     header = _parse_table(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
     if header.shape[1] == 1 and ";" in header.iloc[0, 0]:
@@ -313,21 +314,24 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
 
 
 def _parse_table(path: Path, **how) -> pd.DataFrame:
-    import pandas as pd
-
     try:
-        with tables.unpacked(path) as (file, _):
-            try:
-                return pd.read_csv(file, **how)
-            except UnicodeDecodeError:
-                pass
-        with tables.unpacked(path) as (file, _):
-            return pd.read_csv(file, **how | {"encoding": "latin-1"})
+        try:
+            return _parse_as("utf-8-sig", path, **how)
+        except UnicodeDecodeError:
+            return _parse_as("latin-1", path, **how)
     except InputError:
         raise
     except Exception as error:  # of the parser
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+
+
+def _parse_as(encoding: str, path: Path, **how) -> pd.DataFrame:
+    import pandas as pd
+
+    # Ends of lines are made alike by the text file: some mixtures of CR and tabs send pandas' parser into a loop.
+    with tables.unpacked(path) as (file, _), io.TextIOWrapper(file, encoding) as plain:
+        return pd.read_csv(plain, **how)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -575,11 +579,12 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
 def _asked(obs: pd.DataFrame) -> str:
     """Show which columns may be the status, and the command for the likeliest."""
     plain = obs[[column for column in obs if column not in schema.LABELS]].apply(_plain)
-    likely = guess.candidates(plain)
+    likely = [column for column in guess.candidates(plain) if column == shortened(column)]
     if not likely:
         return ""
     shown = "; ".join(f"{column} has {_counted(plain[column])}" for column in likely[:3])
-    values = [value for value in plain[likely[0]].value_counts().index if value][:_SHOWN]
+    counts = plain[likely[0]].value_counts()
+    values = [value for value in counts.index if value and value == shortened(value)][:_SHOWN]
     said = [f"{likely[0]}=status", *(f"{likely[0]}:{value}=..." for value in values)]
     return f" ({shown}; for the first: {' '.join('--map ' + shlex.quote(text) for text in said)})"
 

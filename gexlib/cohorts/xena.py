@@ -219,7 +219,8 @@ def without_version(gene: str) -> str:
 
 def _to_one(block: np.ndarray) -> np.ndarray:
     """Convert log2(TPM + 0.001) to log2(TPM + 1), rounded so that all machines agree."""
-    tpm = np.maximum(np.exp2(block.astype(np.float64)) - 0.001, 0)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+        tpm = np.maximum(np.exp2(block.astype(np.float64)) - 0.001, 0)
     return np.round(np.log2(tpm + 1), 4)
 
 

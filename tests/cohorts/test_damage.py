@@ -32,6 +32,13 @@ PARSERS = {
 }  # fmt: skip
 
 
+def understood(error: InputError, most: int, number: int) -> None:
+    """Check that a refusal is one line that a user can bear, and no parser that ran wild."""
+    words = str(error)
+    assert 0 < len(words) < most, (number, words)
+    assert not [wrong for wrong in ("\n", "Traceback", "memory") if wrong in words], (number, words)
+
+
 def survive(parser: str, n: int, seed: int, data: Path, home: Path) -> Counter:
     """Fetch n damaged copies of a cohort; return how many were refused and how many came out clean."""
     name, how, folders = PARSERS[parser]
@@ -49,8 +56,7 @@ def survive(parser: str, n: int, seed: int, data: Path, home: Path) -> Counter:
         try:
             cohort = cohorts.fetch_cohort(name, **how)
         except InputError as error:
-            words = str(error)
-            assert words and "\n" not in words and len(words) < 900 and "Traceback" not in words, (number, words)
+            understood(error, 900, number)
             found["refused"] += 1
         except Exception as error:
             raise AssertionError(f"{parser}, seed {seed}, copy {number}, {file}: {content[:300]!r}") from error
@@ -107,8 +113,7 @@ def survive_own(kind: str, n: int, seed: int, folder: Path, home: Path) -> Count
         try:
             cohort = cohorts.import_cohort(matrix, "mine", samples=labels)
         except InputError as error:
-            words = str(error)
-            assert words and "\n" not in words and len(words) < 3000 and "Traceback" not in words, (number, words)
+            understood(error, 3000, number)
             found["refused"] += 1
         except Exception as error:
             raise AssertionError(f"{kind}, seed {seed}, copy {number}, {path.name}: {content[:300]!r}") from error

@@ -329,6 +329,12 @@ def test_mistakes_with_files(home, h5ad, table, tmp_path):
     refused("sheet.csv is separated by semicolons", path, samples=semicolons)
 
 
+def test_ends_of_lines_that_send_pandas_into_a_loop(tmp_path, bounded):
+    (tmp_path / "sheet.csv").write_bytes(b"id,status\ns0,cancer\r\t\r\t\tnormal\n")
+    table = own._read_table(tmp_path / "sheet.csv", dtype=str, keep_default_na=False)
+    assert list(table.index) == ["s0", "normal"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

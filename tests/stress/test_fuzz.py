@@ -14,7 +14,7 @@ from gexlib.takeaway import file
 from tests import test_takeaway
 from tests.cohorts import test_damage
 
-pytestmark = pytest.mark.stress
+pytestmark = [pytest.mark.stress, pytest.mark.usefixtures("bounded")]
 
 COPIES = int(os.environ.get("STRESS_COPIES", "10000"))
 SECONDS = 3  # of one .h5ad file
