@@ -21,7 +21,8 @@ COLUMNS = {
     "status": (
         "diagnosis", "disease", "disease_state", "disease_status", "condition", "sample_type", "tissue_type", "group",
         "class", "phenotype", "tumor", "tumour", "cancer", "tumor_normal", "tumour_normal", "case_control", "label",
-        "sample_status", "tissue_status", "health_status", "malignancy", "definition", "histology", "type",
+        "sample_status", "tissue_status", "health_status", "malignancy", "definition", "histology", "type", "dx", "grp",
+        "sample_group",
     ),
     "origin": ("sample_origin", "biosource_type", "material_type", "source_type", "specimen", "specimen_type"),
     "tissue": (
@@ -96,9 +97,8 @@ def columns(obs: pd.DataFrame, known: dict[str, str], translated: set[str]) -> l
         if label in known:
             chosen = known[label]
         else:
-            free = [column for column in obs if column not in known.values()]
-            named = [column for column in free if word(column) in COLUMNS[label]]
-            chosen = _status(obs, named, free) if label == "status" else _only(obs, label, named)
+            named = [column for column in obs if column not in known.values() and word(column) in COLUMNS[label]]
+            chosen = _status(obs, named) if label == "status" else _only(obs, label, named)
             if chosen is None:
                 continue
             guessed.append(f"{chosen}={label}")
@@ -112,17 +112,12 @@ def columns(obs: pd.DataFrame, known: dict[str, str], translated: set[str]) -> l
     return guessed
 
 
-def _status(obs: pd.DataFrame, named: list[str], free: list[str]) -> str | None:
+def _status(obs: pd.DataFrame, named: list[str]) -> str | None:
     """Return the one column that tells cancer from normal; several count as one where they say the same."""
-    for candidates in (named, free):
-        told = {column: meanings("status", obs[column]) for column in candidates}
-        told = {
-            column: obs[column].map(found) for column, found in told.items() if found and len({*found.values()}) == 2
-        }
-        if told:
-            first, *others = told.values()
-            return next(iter(told)) if all(first.equals(other) for other in others) else None
-    return None
+    told = {column: meanings("status", obs[column]) for column in named}
+    told = {column: obs[column].map(found) for column, found in told.items() if found and len({*found.values()}) == 2}
+    first, *others = told.values() or (None,)
+    return next(iter(told)) if told and all(first.equals(other) for other in others) else None
 
 
 def _only(obs: pd.DataFrame, label: str, named: list[str]) -> str | None:
@@ -143,19 +138,25 @@ class Scale:
 
     Attributes
     ----------
-    kind : {"counts", "linear", "log"}
-        Whole numbers beyond what a logarithm reaches; others beyond it; within it, or below 0.
-    largest : float
-        The largest value.
+    kind : {"counts", "linear", "log", "mixed"}
+        Whole numbers; others beyond what a logarithm reaches; within it; beyond it and below 0, which is none of these.
+    least, largest : float
+        The least and the largest value.
     """
 
     kind: str
+    least: float
     largest: float
 
     @property
     def said(self) -> str:
         """The scale in words."""
-        words = {"counts": "counts (whole numbers", "linear": "no logarithms (values", "log": "logarithms (values"}
+        if self.kind == "mixed":
+            return f"values from {self.least:,.6g} to {self.largest:,.6g}, which are neither counts nor logarithms"
+        words = {
+            "counts": "counts (whole numbers", "linear": "no logarithms (values",
+            "log": "logarithms (values" if self.least >= 0 else "logarithms or scaled values (values",
+        }  # fmt: skip
         return f"{words[self.kind]} up to {self.largest:,.6g})"
 
 
@@ -165,5 +166,10 @@ def scale(X: np.ndarray) -> Scale:
     for _, block in schema.row_blocks(X):
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         whole = whole and bool((block == np.rint(block)).all())
-    kind = "log" if low < 0 or high <= SHORT or not np.isfinite(high) else "counts" if whole else "linear"
-    return Scale(kind, high)
+    if low < 0:
+        kind = "mixed" if max(high, -low) > SHORT else "log"
+    elif whole and high > 1:
+        kind = "counts"
+    else:
+        kind = "linear" if high > SHORT else "log"
+    return Scale(kind, low, high)

@@ -30,6 +30,7 @@ GENE_NAMES = {
     "symbol": ("symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "hgnc_symbol", "gene", "genes"),
     "ensembl": ("ensembl", "ensembl_id", "ensembl_gene_id", "ensembl_gene", "gene_id", "gene_ids"),
 }
+NO_GENES = {"age", "sex", "gender", "batch", "stage", "grade"}  # columns of samples that stand among genes
 CLOSED = {"status": schema.STATUS, "origin": schema.ORIGIN}  # labels whose values are given
 LEAST = 5  # samples of each class that make a tissue worth a note
 NOT_STATED = "not stated"
@@ -165,12 +166,32 @@ def fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated names; `check` refuses them
         adata = schema.check(AnnData(X=adata[kept].X, obs=obs[kept], var=_genes(adata.var), uns=uns))
+    _refuse_leak(adata)
     adata = _transformed(adata, transform, guesses, guessed)
     own = said.get("notes", [])
     adata.uns["notes"] = list(
         dict.fromkeys([*([own] if isinstance(own, str) else map(str, own)), *notes, *_found(adata)])
     )
     return adata
+
+
+def _refuse_leak(adata: AnnData) -> None:
+    """Refuse a gene that has one value in all cancer and another in all normal samples: it is the status."""
+    cancer = (adata.obs["status"] == "cancer").to_numpy()
+    if min(cancer.sum(), (~cancer).sum()) < LEAST:
+        return
+    spread = np.zeros((2, 2, adata.n_vars))  # of each class: least and largest
+    spread[:, 0], spread[:, 1] = np.inf, -np.inf
+    for start, block in schema.row_blocks(adata.X):
+        for of, chosen in zip(spread, (cancer, ~cancer), strict=True):
+            if len(part := block[chosen[start : start + len(block)]]):
+                of[0], of[1] = np.minimum(of[0], part.min(axis=0)), np.maximum(of[1], part.max(axis=0))
+    told = (spread[:, 0] == spread[:, 1]).all(axis=0) & (spread[0, 0] != spread[1, 0])
+    if told.any():
+        raise InputError(
+            f"cohort {adata.uns['name']}: {few(adata.var_names[told])} has one value in all cancer and another in all "
+            "normal samples, so it is a label and no gene; leave it out of the matrix"
+        )
 
 
 def _guessed(obs: pd.DataFrame, maps: Sequence[str]) -> list[str]:
@@ -198,6 +219,11 @@ def _transformed(adata: AnnData, transform: str, guesses: bool, guessed: list[st
         if not guesses or stated.lower().startswith("log"):
             return adata
         looks = guess.scale(adata.X)
+        if looks.kind == "mixed":
+            raise InputError(
+                f"cohort {adata.uns['name']} has {looks.said}: mend what is below 0, or keep the values as they are "
+                "with --transform none"
+            )
         transform = {"counts": "cpm", "linear": "log2", "log": "none"}[looks.kind]
         kept = "" if transform == "none" else f", stored as {_SCALES[transform]}; --transform none keeps them"
         guessed.append(f"{looks.said}{kept}")
@@ -292,15 +318,17 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
         raise InputError(f"there is no file {path}: name a table, {' '.join(SEPARATORS)} (.gz) or .parquet")
     if path.suffix == ".parquet":
         return _read_parquet(path)
+    skip = _comments(path, separator)
     how |= {"sep": separator, "header": None}
     # The header is read apart: pandas would rename repeated ids, and R leaves out the cell of the corner.
-    header = _parse_table(path, **how | {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None})
+    head = {"nrows": 1, "dtype": str, "keep_default_na": False, "converters": None, "skiprows": skip}
+    header = _parse_table(path, **how | head)
     if header.shape[1] == 1 and ";" in header.iloc[0, 0]:
         raise InputError(
             f"{path} is separated by semicolons: separate columns by tabs in .tsv and .txt, by commas in .csv, and "
             "write numbers with a point"
         )
-    table = _parse_table(path, **how, skiprows=1, low_memory=False).set_index(0)
+    table = _parse_table(path, **how, skiprows=skip + 1, low_memory=False).set_index(0)
     if table.shape[1] == 0:
         raise InputError(f"{path} has one column only: separate columns by tabs in .tsv and .txt, by commas in .csv")
     columns = header.iloc[0].str.strip().tolist()
@@ -310,20 +338,50 @@ def _read_table(path: Path, **how) -> pd.DataFrame:
         )
     table.index = pd.Index([str(name).strip() for name in table.index], dtype=object)
     table.columns = pd.Index(columns[len(columns) - table.shape[1] :], dtype=object)
+    return _without_empty_ends(table)
+
+
+def _comments(path: Path, separator: str) -> int:
+    """Return how many lines before the header begin with #, as those of featureCounts and cBioPortal."""
+    marked: list[bytes] = []
+    with tables.unpacked(path) as (file, _):
+        for line in tables.lines(file):
+            if not line.startswith(b"#"):
+                break
+            marked.append(line)
+    header = marked and separator.encode() in marked[-1] and all(line.startswith(b"##") for line in marked[:-1])
+    return len(marked) - bool(header and not marked[-1].startswith(b"##"))
+
+
+def _without_empty_ends(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without the columns and rows that a spreadsheet adds: no name, and nothing in them."""
+    for axis, names in enumerate((table.index, table.columns)):
+        unnamed = np.flatnonzero(names.isin(["", "nan"]))
+        part = table.iloc[unnamed] if axis == 0 else table.iloc[:, unnamed]
+        empty = (part.isna() | (part == "")).all(axis=1 - axis).to_numpy()
+        keep = np.setdiff1d(np.arange(len(names)), unnamed[empty])
+        if empty.any():
+            table = table.iloc[keep] if axis == 0 else table.iloc[:, keep]
     return table
 
 
 def _parse_table(path: Path, **how) -> pd.DataFrame:
+    import pandas as pd
+
     try:
+        with tables.unpacked(path) as (file, _):
+            first = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         try:
-            return _parse_as("utf-8-sig", path, **how)
-        except UnicodeDecodeError:
+            return _parse_as(first, path, **how)
+        except UnicodeError:
             return _parse_as("latin-1", path, **how)
     except InputError:
         raise
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} has no rows below its header: name the table that has them") from None
     except Exception as error:  # of the parser
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text") from error
+        raise InputError(f"{path} cannot be read as a table ({reason}): save it again as plain text, UTF-8") from error
 
 
 def _parse_as(encoding: str, path: Path, **how) -> pd.DataFrame:
@@ -395,6 +453,11 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], l
         several = _number(len(absent), "line")
         dropped.append(f"{several} of the sample sheet that the table has no values for ({few(absent)})")
     _refuse_repeated(path, table.index)
+    for what, none in (("label", _is_label), ("count of reads that no gene got", _is_summary)):
+        chosen = np.array([none(gene) for gene in table.columns], dtype=bool)
+        if chosen.any():
+            dropped.append(f"{_number(chosen.sum(), what)} among the genes ({few(table.columns[chosen])})")
+            table = table.loc[:, ~chosen]
     _refuse_text(path, table)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on repeated genes; `schema.check` refuses them
@@ -403,6 +466,17 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], l
             X = table.to_numpy(dtype=np.float32)
         adata = AnnData(X=X, obs=sheet.loc[table.index].copy(), var=var)
     return adata, dropped, guessed
+
+
+def _is_label(gene: str) -> bool:
+    """Return whether a gene is named as a label is, and so is none."""
+    word = guess.word(gene)
+    return word in schema.LABELS or word in NO_GENES or any(word in names for names in guess.COLUMNS.values())
+
+
+def _is_summary(gene: str) -> bool:
+    """Return whether a gene is a line that HTSeq or STAR adds: reads that were assigned to none."""
+    return re.fullmatch(r"__\w+|N_(unmapped|multimapping|noFeature|ambiguous)", gene) is not None
 
 
 def _refuse_text(path: Path, table: pd.DataFrame) -> None:
@@ -477,7 +551,8 @@ def _map(obs: pd.DataFrame, maps: Sequence[str]) -> tuple[pd.DataFrame, dict[str
     for text in maps:
         column, value, ours = _parse(obs, text)
         if value is not None:
-            meanings.setdefault(column, {})[value] = ours
+            if meanings.setdefault(column, {}).setdefault(value, ours) != ours:
+                raise InputError(f"--map {text}: {column}:{value} means {meanings[column][value]} already; choose one")
         elif _label(ours) not in schema.LABELS:
             raise InputError(f"--map {text}: `{ours}` is no label of ours; use one of {', '.join(schema.LABELS)}")
         elif mapped.setdefault(_label(ours), column) != column:

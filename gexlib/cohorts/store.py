@@ -46,7 +46,7 @@ def folder_of(name: str) -> Path:
         A folder under ``GEXLIB_HOME/cohorts``.
     """
     slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.")[:80]
-    if slug != name:
+    if slug != name or not slug:  # no name is no folder above
         slug = f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return home() / "cohorts" / slug
 

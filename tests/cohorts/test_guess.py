@@ -104,7 +104,8 @@ COUNTS = np.random.default_rng(1).poisson(300, (12, 4))
     [(COUNTS, "counts (whole numbers", np.log2(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e6 + 1)),
      (COUNTS + 0.5, "no logarithms (values", np.log2(COUNTS + 0.5 + 1)),
      (COUNTS / 40, "logarithms (values", COUNTS / 40),
-     (-COUNTS, "logarithms (values", -COUNTS), (COUNTS // 30, "logarithms (values", COUNTS // 30)],
+     (-COUNTS / 40, "logarithms or scaled values (values", -COUNTS / 40),
+     (COUNTS // 30, "counts (whole numbers", np.log2(COUNTS // 30 / (COUNTS // 30).sum(axis=1, keepdims=True) * 1e6 + 1))],
 )  # fmt: skip
 def test_scales(X, kind, expected):
     mine = fitted(cohort(X, status=STATUS))
