@@ -49,6 +49,7 @@ Maps = Annotated[
         "COLUMN:VALUE=OURS: your value means ours (* all others; nothing after = drops the samples). Repeatable.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Where = Annotated[
     list[str],
     typer.Option(
@@ -121,6 +122,7 @@ def fetch(
     platform: Annotated[str, typer.Option(metavar="GPL570", help="Of a series on several platforms.")] = "",
     maps: Maps = (),
     where: Where = (),
+    force: Force = False,
 ) -> None:
     """Download a public cohort, check it and store it.
 
@@ -131,7 +133,7 @@ def fetch(
 
     wanted = [project.strip().upper() for project in projects.split(",") if project.strip()]
     with resumable():
-        commands.fetch(name, store_as, wanted, hub, mappings, platform, list(maps), list(where))
+        commands.fetch(name, store_as, wanted, hub, mappings, platform, list(maps), list(where), force)
 
 
 @cohort_app.command("list", epilog="Cohorts can be joined, for example gexlib cohort describe tcga-pairs+u133-genes")
@@ -183,8 +185,12 @@ def cohort_import(
             metavar="auto|none|log2|cpm", help="log2(x + 1), of x or of counts per million; auto: as they look."
         ),
     ] = "auto",
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Samples without a status, to be predicted only.")
+    ] = False,
     guess: Annotated[bool, typer.Option(help="Guess columns, words and scale that were not said, and say so.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be stored, and store nothing.")] = False,
+    force: Force = False,
 ) -> None:
     """Store a cohort of your own, from a file, under a name.
 
@@ -196,9 +202,9 @@ def cohort_import(
 
     cohort = import_cohort(
         file, name, dry_run=dry_run, samples=samples, maps=maps, where=where, scale=scale, source=source, notes=note,
-        transform=transform, guesses=guess,
+        transform=transform, guesses=guess, unlabelled=unlabelled, force=force,
     )  # fmt: skip
-    status = cohort.obs["status"].value_counts()
+    status = cohort.obs["status"].replace("", "not known").value_counts()
     print(f"{name}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {cohort.uns['digest']}")
     for guessed in cohort.uns["imported"]["guessed"]:
         print(f"guessed: {guessed}")
@@ -435,7 +441,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the choice of samples and of 
 Out = Annotated[
     Path, typer.Option(metavar="FILE.safetensors", help="The network to write; its card, .md, goes beside.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 
 @app.command(
@@ -498,11 +503,12 @@ def predict(
     where: Where = (),
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the predictions there.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Predict samples that it was trained on, too.")] = False,
+    force: Force = False,
 ) -> None:
     """Predict the samples of a cohort, and say how good that is where their labels are known."""
     from gexlib import commands
 
-    commands.predict(network, cohort, list(where), out, everything)
+    commands.predict(network, cohort, list(where), out, everything, force)
 
 
 @app.command()

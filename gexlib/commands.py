@@ -146,6 +146,7 @@ def fetch(
     platform: str,
     maps: list[str],
     where: list[str],
+    force: bool,
 ) -> None:
     """Fetch a public cohort and print what came of it: its table as in the article, and what was left out."""
     from gexlib.cohorts import fetch_cohort, microarray, xena
@@ -159,9 +160,12 @@ def fetch(
         platform=platform,
         maps=maps,
         where=where,
+        force=force,
     )
     uns = cohort.uns
     print(f"{uns['name']}: {cohort.n_obs:,} samples x {cohort.n_vars:,} genes, digest {uns['digest']}")
+    for line in uns.get("imported", {}).get("guessed", ()):
+        print(f"guessed: {line}")
     for line in uns.get("report", uns.get("imported", {}).get("dropped", ())):
         print(f"left out: {line}")
     table = {"microarray": microarray.table, "tcga": xena.table}.get(name)
@@ -228,9 +232,10 @@ def finetune(
     source = file.load(network)
     if compare:
         say("the classical methods are tuned beside it, which takes long on many samples; --no-compare leaves them out")
-    taken = takeaway.finetune(
-        source, open_cohort(cohort), where, n, frozen, scaler, compare, profiles.overrides(changes), seed
-    )
+    target = open_cohort(cohort)
+    if scaler == "source" and (scale := source.about["cohorts"][-1]["scale"]) != target.uns["scale"]:
+        say(f"{takeaway.another_scale(scale, target)}: --scaler target may serve better")
+    taken = takeaway.finetune(source, target, where, n, frozen, scaler, compare, profiles.overrides(changes), seed)
     _taken(taken, file.save(taken, out, force), out)
 
 
@@ -250,7 +255,7 @@ def _taken(taken, card: Path, out: Path) -> None:
     say(f"{out}, and its card {card}")
 
 
-def predict(network: Path, cohort: str, where: list[str], out: Path | None, everything: bool) -> None:
+def predict(network: Path, cohort: str, where: list[str], out: Path | None, everything: bool, force: bool) -> None:
     """Predict samples with a network, write the predictions and say how good they are."""
     from gexlib import takeaway
     from gexlib.cohorts import open_cohort
@@ -259,6 +264,10 @@ def predict(network: Path, cohort: str, where: list[str], out: Path | None, ever
 
     if out is not None:
         _check_parent(out)
+        if out.suffix != ".csv" or (out.exists() and not force):
+            why = "is there already; name another file, or add --force" if out.suffix == ".csv" else "must end in .csv"
+            raise InputError(f"--out {out}: this {why}.")
+        results.check_target(out)
     table, metrics, notes = takeaway.predict(file.load(network), open_cohort(cohort), where, not everything)
     for note in notes:
         say(note)

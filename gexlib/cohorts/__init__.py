@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gexlib.cohorts import fetch, geo, joint, store, tcga
-from gexlib.errors import InputError
+from gexlib.errors import InputError, few
 from gexlib.files import home
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def fetch_cohort(
     hub: str = "gdc",
     mappings: Path | str | None = None,
     platform: str = "",
+    force: bool = False,
     **how,
 ) -> "AnnData":
     """Fetch a public cohort, check it and store it, in the place of an earlier copy.
@@ -109,6 +110,8 @@ def fetch_cohort(
         Of microarray: a folder with tables of your own, see `gexlib.cohorts.microarray.mapping`.
     platform : str
         Of a series: such as ``GPL570``, where it was measured on several.
+    force : bool
+        Whether ``store_as`` may take the place of a cohort that came from other files.
     **how
         Of a series: what `gexlib.cohorts.own.fit` takes, such as ``maps`` and ``where``.
 
@@ -127,6 +130,7 @@ def fetch_cohort(
     from gexlib.cohorts import microarray, xena
 
     projects = list(projects)
+    name = name.upper() if geo.is_accession(name.upper()) else name
     name, hub = ("tcga", "toil") if name == "tcga-toil" else (name, hub)
     series = geo.is_accession(name)
     options = {
@@ -153,8 +157,10 @@ def fetch_cohort(
         place, source = ("tcga-toil" if hub == "toil" else name), xena.source(projects, hub)
     with fetch.locked(home() / "staged" / place):  # who comes second finds what the first has brought
         files = fetch.fetch(place, only, source)
+        if store_as and not force:
+            _refuse_replacing(store_as, {path.name for path in files.paths})
         if series:
-            store.save(_series(files, stored, platform, how), stored)
+            store.save(_series(name, files, stored, platform, how), stored)
         elif name == "tcga":
             xena.save(files, projects, hub, stored)
         elif name == "microarray":
@@ -168,14 +174,14 @@ def fetch_cohort(
     return store.open_stored(stored)
 
 
-def _series(files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnData":
+def _series(accession: str, files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnData":
     """Read a series of GEO."""
     from gexlib.cohorts import own
 
     if not files.paths:
         raise InputError(
-            f"there is no matrix {files.missing[0]}: a series measured on several platforms has one for each, "
-            "so name one of them, as with --platform GPL570"
+            f"there is no matrix {files.missing[0]} where {fetch.asked(accession)}: see whether the accession is right;"
+            " a series measured on several platforms has one for each, so name one of them, as with --platform GPL570"
         )
     adata, dropped = geo.read(files)
     platforms = set(adata.obs.get("platform", ()))
@@ -187,8 +193,8 @@ def _series(files: fetch.Fetched, name: str, platform: str, how: dict) -> "AnnDa
     return own.fit(adata, name, dropped=dropped, origin=origin, **how)
 
 
-def import_cohort(path: Path | str, name: str, *, dry_run: bool = False, **how) -> "AnnData":
-    """Store a cohort of your own under a name, in the place of an earlier one.
+def import_cohort(path: Path | str, name: str, *, dry_run: bool = False, force: bool = False, **how) -> "AnnData":
+    """Store a cohort of your own under a name, in the place of an earlier one from the same file.
 
     Parameters
     ----------
@@ -198,9 +204,11 @@ def import_cohort(path: Path | str, name: str, *, dry_run: bool = False, **how) 
         Letters, digits, ``-`` and ``_``, beginning with a letter; not that of a cohort of the project.
     dry_run : bool
         Whether to read and check it only.
+    force : bool
+        Whether it may take the place of a cohort that came from another file.
     **how
         What `gexlib.cohorts.own.read` takes: ``samples``, ``maps``, ``where``, ``scale``, ``source``, ``notes``,
-        ``transform``, ``guesses``.
+        ``transform``, ``guesses``, ``unlabelled``.
 
     Returns
     -------
@@ -215,6 +223,8 @@ def import_cohort(path: Path | str, name: str, *, dry_run: bool = False, **how) 
     from gexlib.cohorts import own
 
     _refuse_name(name)
+    if not force:
+        _refuse_replacing(name, {Path(path).name})
     cohort = own.read(path, name, **how)
     if dry_run:
         return cohort
@@ -273,9 +283,23 @@ def _by_import(name: str) -> str:
 def _refuse_name(name: str) -> None:
     """Refuse a name for a cohort of the user's that is none, or taken."""
     taken = name.lower() in PUBLIC or name.lower().startswith(_SIMULATED)
-    if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+    if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,59}", name):
         why = "belongs to a cohort of the project" if taken else "is no name"
         raise InputError(f"--as {name}: this {why}; use another of letters, digits, - and _ that begins with a letter")
+
+
+def _refuse_replacing(name: str, files: set[str]) -> None:
+    """Refuse to store under the name of a cohort that came from other files; a damaged one may give way."""
+    if not store.is_stored(name):
+        return
+    try:
+        uns = store.open_stored(name).uns
+    except InputError:
+        return
+    before = {*uns.get("files", ()), uns.get("imported", {}).get("file", "")} - {""}
+    if not before & files:
+        came = f" from {few(before)}" if before else ""
+        raise InputError(f"--as {name}: there is a cohort of this name{came}; use another name, or add --force")
 
 
 def _read_and_store(name: str, files: fetch.Fetched) -> "AnnData":

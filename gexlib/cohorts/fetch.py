@@ -224,6 +224,12 @@ def at_hand(name: str) -> Fetched | None:
     return None
 
 
+def asked(name: str) -> str:
+    """Say where a cohort's files are looked for."""
+    folder, mirror = _place(name)
+    return f"GEXLIB_DATA points, {folder or mirror}" if folder or mirror else "its public source keeps them"
+
+
 def downloads(name: str) -> Path:
     """Return the folder in which this cohort's downloads are kept."""
     return home() / "downloads" / name

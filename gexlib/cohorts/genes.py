@@ -48,7 +48,8 @@ class Match:
         """The match in one sentence."""
         n, wanted = int(self.found.sum()), len(self.found)
         missing = f"; the other {wanted - n:,} stand at the mean of the source's training samples" if n < wanted else ""
-        return f"{n:,} of {wanted:,} genes match, by {SPACES[self.space]}{missing}"
+        few = "; fewer than half: expect little of it" if 2 * n < wanted else ""
+        return f"{n:,} of {wanted:,} genes match, by {SPACES[self.space]}{missing}{few}"
 
     def apply(self, X: np.ndarray, fill: np.ndarray) -> np.ndarray:
         """Return samples over the wanted genes.

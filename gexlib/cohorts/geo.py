@@ -6,6 +6,7 @@ GEOparse, the library for GEO, reads SOFT files, a table a sample; a series matr
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,11 @@ def _labels(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
     with tables.unpacked(path) as (file, _):
         for line in tables.lines(file):
             if line.startswith(BEGIN):
+                if next(islice(tables.lines(file), 1, None), b"").startswith(END):
+                    raise tables.Damaged(
+                        "holds no values, as those of most sequencing series: take the counts from the series' "
+                        "supplementary files, and import them with gexlib cohort import"
+                    )
                 break
             key, *cells = (tables.text(cell) for cell in line.split(b"\t"))
             if key.startswith("!Series_"):

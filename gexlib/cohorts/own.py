@@ -50,6 +50,7 @@ def read(
     notes: Iterable[str] = (),
     transform: str = "auto",
     guesses: bool = True,
+    unlabelled: bool = False,
 ) -> AnnData:
     """Read a cohort of your own and put it into the one form.
 
@@ -77,6 +78,8 @@ def read(
         that begins with log is stated.
     guesses : bool
         Whether to guess what was not said.
+    unlabelled : bool
+        Whether the samples have no status and are to be predicted only.
 
     Returns
     -------
@@ -93,7 +96,8 @@ def read(
     adata, dropped, guessed = _read_any(path, samples, guesses)
     return fit(
         adata, name, maps=maps, where=where, scale=scale, source=source, notes=notes, dropped=dropped,
-        transform=transform, guesses=guesses, guessed=guessed, origin={"file": path.name, "sha256": sha256(path)},
+        transform=transform, guesses=guesses, unlabelled=unlabelled, guessed=guessed,
+        origin={"file": path.name, "sha256": sha256(path)},
     )  # fmt: skip
 
 
@@ -109,6 +113,7 @@ def fit(
     dropped: Iterable[str] = (),
     transform: str = "auto",
     guesses: bool = True,
+    unlabelled: bool = False,
     guessed: Iterable[str] = (),
     origin: dict | None = None,
 ) -> AnnData:
@@ -118,7 +123,7 @@ def fit(
     ----------
     adata : AnnData
         Samples x genes, ``obs`` with their own labels.
-    name, maps, where, scale, source, notes, transform, guesses
+    name, maps, where, scale, source, notes, transform, guesses, unlabelled
         As in `read`.
     dropped, guessed : iterable of str
         What was left out, and guessed, already.
@@ -147,13 +152,17 @@ def fit(
         raise InputError(f"{origin.get('file', name)}: column `{twice}` stands twice: keep one")
     kept = select(obs, where, dropped)
     adata, obs = adata[kept], obs[kept]
+    if unlabelled:
+        if there := [column for column in obs if _label(column) == "status"]:
+            raise InputError(f"--unlabelled: {name} has a column {there[0]}; leave out the option, or the column")
+        obs = obs.assign(status="")
     if guesses and (found := _guessed(obs, maps)):
         guessed.append(" ".join("--map " + shlex.quote(text) for text in found))
         maps_and_guesses = [*maps, *found]
     else:
         maps_and_guesses = maps
     obs, theirs = _map(obs, maps_and_guesses)
-    kept = _labelled(name, obs, theirs, dropped)
+    kept = _labelled(name, obs, theirs, dropped, unlabelled)
     unnamed = f"imported from {origin.get('file', name)}; its source is {NOT_STATED}"
     uns = {
         "name": name,
@@ -616,13 +625,13 @@ def _translate(theirs: pd.Series, column: str, meanings: dict[str, str]) -> pd.S
     return result.mask(known & (result == ""), _DROP)
 
 
-def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: list[str]) -> np.ndarray:
+def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: list[str], unlabelled: bool) -> np.ndarray:
     """Bring status and origin to our spelling, in place; return which samples to keep."""
     if "status" not in obs:
         raise InputError(
             f"cohort {name} has no status among its columns {few(obs.columns, 20)}: say which one it is with --map "
-            "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal"
-            + _asked(obs)
+            "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal; "
+            "samples that are only to be predicted need none with --unlabelled" + _asked(obs)
         )
     keep = np.ones(len(obs), dtype=bool)
     for column in obs.columns:
@@ -639,7 +648,7 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
         fitting = {value: _label(value) for value in plain.unique() if _label(value) in allowed}
         obs[column] = plain.replace(fitting).astype(object)
         wrong = plain[keep & ~plain.isin(fitting).to_numpy()]
-        if column == "origin":
+        if column == "origin" or unlabelled:
             wrong = wrong[wrong != ""]
         if len(wrong):
             mine, first = theirs.get(column, column), wrong.iloc[0]
@@ -669,6 +678,8 @@ def _found(adata: AnnData) -> list[str]:
     import pandas as pd
 
     obs, notes = adata.obs, []
+    if (obs["status"] == "").all():
+        return ["No sample has a status: this cohort can be predicted, and nothing can be trained or tested on it."]
     if obs["status"].nunique() == 1:
         notes.append(f"All samples are {obs['status'].iloc[0]}: no section that trains can use this cohort.")
     if re.search("quantile", adata.uns["scale"], re.IGNORECASE):

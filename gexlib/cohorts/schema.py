@@ -53,7 +53,8 @@ def check(adata: "AnnData") -> "AnnData":
 
     Notes
     -----
-    A cohort with one class is legal, a task on it is not: see `check_two_classes`.
+    A cohort with one class is legal, and so is one without any status, which can only be predicted; a task on it is
+    not: see `check_two_classes`.
     """
     from anndata import AnnData
 
@@ -240,6 +241,8 @@ def _labels(name: str, obs: "pd.DataFrame") -> "pd.DataFrame":
         if column not in obs:
             obs[column] = ""
     for column, allowed in (("status", STATUS), ("origin", (*ORIGIN, ""))):
+        if column == "status" and (obs[column] == "").all():
+            continue  # samples to be predicted
         wrong = obs.loc[~obs[column].isin(allowed), column]
         if len(wrong):
             found = ", ".join(f"`{shortened(label)}`" if label else "(blank)" for label in wrong.unique()[:3])

@@ -340,13 +340,15 @@ def with_rows(run, rows: pd.DataFrame):
 def summarise(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Table 4: each method on the full training set, with differences to the network and their tests.
 
-    ``p_bh`` is adjusted over the methods of one task. The majority vote is a floor and not a competitor: it is
-    no test of that family.
+    Where the network is not among the methods, the first of them takes its place. ``p_bh`` is adjusted over the methods
+    of one task. The majority vote is a floor and not a competitor: it is no test of that family.
     """
     rows = full(rows)
     by_study = rows["split"] == "study"  # apart: the corrected test needs the sizes of one kind of split
     parts = [part for part in (rows[~by_study], rows[by_study]) if len(part)]
-    tables = [statistics.compare_methods(part, metric, NETWORK) for part in parts or [rows]]
+    methods = list(dict.fromkeys(rows["method"]))
+    reference = NETWORK if NETWORK in methods or not methods else methods[0]
+    tables = [statistics.compare_methods(part, metric, reference) for part in parts or [rows]]
     table = pd.concat(tables, ignore_index=True)
     return _adjusted(table, ["cohort", "task", "split", "arm", "n"])
 

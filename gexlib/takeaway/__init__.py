@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 NETWORK = tuple(name for name in inspect.signature(MLP).parameters if name not in ("n_genes", "n_classes"))
 SCALERS = ("source", "target")
+COUNTED = re.compile(r"(?!GSM)[A-Za-z]{0,10}[ _.-]?\d{1,4}")  # an id that only counts; GEO's samples are known as such
 
 
 @dataclass
@@ -87,25 +89,31 @@ class TakeAway:
 
     def unseen(self, cohort: AnnData) -> np.ndarray:
         """Return which samples share neither id nor patient with those trained on, shape (n_samples,)."""
-        ids, patients = _fingerprints(cohort.obs)
+        ids, patients = _fingerprints(cohort)
         return ~(np.isin(ids, self.seen) | (np.isin(patients, self.seen) & (cohort.obs["patient"] != "").to_numpy()))
 
 
-def _fingerprints(obs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers that stand for the ids and the patients of samples."""
+def _fingerprints(cohort: AnnData) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers that stand for the ids and the patients of samples.
+
+    Ids that only count, such as 7, s7 or P-007, are told apart by the source of their cohort; others mean the same
+    sample or patient wherever they stand.
+    """
+    source = cohort.uns["source"]
 
     def number(kind: str, text: str) -> int:
-        return int.from_bytes(hashlib.sha256(f"{kind}:{text}".encode()).digest()[:8], "little")
+        scope = f"{source}:" if COUNTED.fullmatch(text) else ""
+        return int.from_bytes(hashlib.sha256(f"{kind}:{scope}{text}".encode()).digest()[:8], "little")
 
     return tuple(
         np.array([number(kind, text) for text in texts], dtype=np.uint64)
-        for kind, texts in (("sample", obs.index), ("patient", obs["patient"]))
+        for kind, texts in (("sample", cohort.obs_names), ("patient", cohort.obs["patient"]))
     )
 
 
-def _seen(obs: pd.DataFrame) -> np.ndarray:
-    ids, patients = _fingerprints(obs)
-    return np.unique(np.concatenate([ids, patients[(obs["patient"] != "").to_numpy()]]))
+def _seen(cohort: AnnData) -> np.ndarray:
+    ids, patients = _fingerprints(cohort)
+    return np.unique(np.concatenate([ids, patients[(cohort.obs["patient"] != "").to_numpy()]]))
 
 
 def arguments(changes: dict) -> tuple[dict, dict]:
@@ -157,7 +165,7 @@ def pretrain(
     X = np.asarray(part.X[p.rows])
     scaler = StandardScaler().fit(X[train])
     taken = TakeAway(
-        new_network(1, 2), _var(part), scaler.mean_, scaler.scale_, _seen(part.obs.iloc[p.rows[train]]),
+        new_network(1, 2), _var(part), scaler.mean_, scaler.scale_, _seen(part[p.rows[train]]),
         _about(p, network, training, [_facts(part, where, p, train, seed=seed)]),
     )  # fmt: skip
     scaled = taken._scale(X)
@@ -263,7 +271,7 @@ def finetune(
     )
     taken = TakeAway(
         source.model, source.var, mean, scale,
-        np.union1d(source.seen, _seen(part.obs.iloc[p.rows[train]])),
+        np.union1d(source.seen, _seen(part[p.rows[train]])),
         _about(p, source.about["network"], training, [*source.about["cohorts"], facts]),
     )  # fmt: skip
     scaled, weights = taken._scale(X), seed_of(seed, "network")
@@ -369,6 +377,11 @@ def _about(p: Problem, network: dict, training: dict, cohorts: list[dict]) -> di
     }  # fmt: skip
 
 
+def another_scale(scale: str, cohort: AnnData) -> str:
+    """Say that a network was trained on values of another scale than a cohort's."""
+    return f"the network was trained on values of another scale ({scale}; here {cohort.uns['scale']})"
+
+
 def predict(
     taken: TakeAway, cohort: AnnData, where: Sequence[str] = (), unseen: bool = True
 ) -> tuple[pd.DataFrame, dict, list[str]]:
@@ -414,7 +427,7 @@ def predict(
     X, match = taken.scaled(part)
     notes.append(match.said)
     if (scale := taken.about["cohorts"][-1]["scale"]) != part.uns["scale"]:
-        notes.append(f"the network was trained on values of another scale ({scale}; here {part.uns['scale']})")
+        notes.append(another_scale(scale, part))
     probabilities = predict_proba(taken.model, X)
     of_type = taken.about["task"].endswith("/type")
     labels = part.obs["cancer_type" if of_type else "status"].to_numpy(str)

@@ -14,6 +14,11 @@ LIMITS = (
     "guesses an id can check whether it is among them.",
 )
 
+COMPARED = (
+    "All are tested on the same samples: *source as it is* is the network before fine-tuning, *baseline* one of the "
+    "same form trained from scratch."
+)
+
 
 def table(taken: TakeAway) -> pd.DataFrame:
     """Return the metrics as a reader wants them: a row a method, in percent, with intervals."""
@@ -45,10 +50,12 @@ def card(taken: TakeAway, name: str) -> str:
         f"Tells {' and '.join(about['classes'])} apart by the expression of {len(taken.var):,} genes "
         f"({', '.join(map(str, taken.var.index[:3]))} ...). Task: `{about['task']}`.",
         "", "## Trained on", "", *(f"{step}. {_step(facts)}" for step, facts in enumerate(cohorts, 1)),
+        *_parameters(about),
         "", "## Tested", "",
         f"On {tested['n']:,} samples of {tested['patients']:,} other patients of the last cohort. Accuracy in percent "
         "with its 95 % interval (Wilson, a patient counts as one sample); difference to the first row in points.",
         "", *_markdown(table(taken)),
+        *(["", COMPARED] if len(about["metrics"]) > 1 else []),
         "", "## Use", "", "```bash", f"gexlib predict {name} --cohort YOURS",
         f"gexlib finetune {name} --cohort YOURS --n 32 --freeze 0 --out yours.safetensors", "```",
         "", "## Limits", "", *(f"- {limit}" for limit in LIMITS),
@@ -56,6 +63,12 @@ def card(taken: TakeAway, name: str) -> str:
         f"Made on {made['date'][:10]} by gexlib at commit {made['commit']}{changed}; {made['versions']}.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _parameters(about: dict) -> list[str]:
+    """Say which parameters differ from the defaults."""
+    changed = ", ".join(f"`{name}={value}`" for name, value in {**about["network"], **about["training"]}.items())
+    return ["", f"Parameters other than the defaults: {changed}."] if changed else []
 
 
 def _step(facts: dict) -> str:

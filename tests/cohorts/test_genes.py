@@ -24,7 +24,10 @@ def test_by_symbol_probe_sets_are_averaged():
     given = var(["1_at", "2_at", "3_at", "4_at"], symbol=["egfr", "TP53 /// TP63", "EGFR", "MYC"])
     match = genes.match(var(SYMBOLS), given)
     assert match.space == "symbol" and match.found.tolist() == [False, True, True, False, False]
-    assert match.said == "2 of 5 genes match, by symbol; the other 3 stand at the mean of the source's training samples"
+    assert match.said == (
+        "2 of 5 genes match, by symbol; the other 3 stand at the mean of the source's training samples; fewer than "
+        "half: expect little of it"
+    )
     X = [[1, 2, 4, 8]]
     np.testing.assert_array_equal(match.apply(np.float32(X), np.array([-1, -2, -3, -4, -5])), [[-1, 2.5, 8, -4, -5]])
 

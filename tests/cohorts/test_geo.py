@@ -103,7 +103,7 @@ def test_damage_is_named(folder):
         (SERIES.replace(b"_table_begin", b"_begin"), "has no line !series_matrix_table_begin"),
         (SERIES.replace(b"!series_matrix_table_end", b""), "has no line !series_matrix_table_end, so it is cut off"),
         (SERIES[: SERIES.index(b'"1007')], "has no rows"),
-        (SERIES[: SERIES.index(b'"1007')] + b"!series_matrix_table_end\n", "has no rows"),
+        (SERIES[: SERIES.index(b'"1007')] + b"!series_matrix_table_end\n", "holds no values, as"),
         (SERIES.replace(b"!Sample_geo", b"!Sample_no"), "names no samples"),
         (SERIES.replace(b'"GSM1"\t"GSM2"', b'"GSM1"\t"GSM1"', 1), "names no samples, or one twice"),
         (SERIES.replace(b'\t"t1"', b"", 1), "describes 5 samples but has 4 values of title"),
@@ -136,7 +136,7 @@ def test_a_platform_without_annotation(folder, tmp_path):
 
 def test_a_series_on_several_platforms(folder):
     folder(name="GSE4321-GPL570_series_matrix.txt.gz")
-    refused("there is no matrix GSE4321_series_matrix.txt.gz: .* as with --platform GPL570")
+    refused("no matrix GSE4321_series_matrix.txt.gz where GEXLIB_DATA points, .*: see .* as with --platform GPL570")
     refused("--platform ../x: name one as GEO does", platform="../x")
     assert cohorts.fetch_cohort("GSE4321", maps=MAPS, platform="GPL570").n_obs == 4
 

@@ -99,13 +99,17 @@ def test_the_user_comes_first():
 COUNTS = np.random.default_rng(1).poisson(300, (12, 4))
 
 
+def cpm(X):
+    return np.log2(X / X.sum(axis=1, keepdims=True) * 1e6 + 1)
+
+
 @pytest.mark.parametrize(
     "X, kind, expected",
-    [(COUNTS, "counts (whole numbers", np.log2(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e6 + 1)),
+    [(COUNTS, "counts (whole numbers", cpm(COUNTS)),
      (COUNTS + 0.5, "no logarithms (values", np.log2(COUNTS + 0.5 + 1)),
      (COUNTS / 40, "logarithms (values", COUNTS / 40),
      (-COUNTS / 40, "logarithms or scaled values (values", -COUNTS / 40),
-     (COUNTS // 30, "counts (whole numbers", np.log2(COUNTS // 30 / (COUNTS // 30).sum(axis=1, keepdims=True) * 1e6 + 1))],
+     (COUNTS // 30, "counts (whole numbers", cpm(COUNTS // 30))],
 )  # fmt: skip
 def test_scales(X, kind, expected):
     mine = fitted(cohort(X, status=STATUS))
