@@ -194,8 +194,8 @@ def cohort_import(
 ) -> None:
     """Store a cohort of your own, from a file, under a name.
 
-    Needed is the label status, cancer or normal. Columns and words that can mean one thing only need no --map; each
-    guess is printed. Other columns are kept as they are.
+    Needed is the label status, cancer or normal, unless the samples are only to be predicted. Columns and words that
+    can mean one thing only need no --map; each guess is printed. Other columns are kept as they are.
     """
     from gexlib.cohorts import genes, import_cohort
     from gexlib.tasks import carried

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gexlib import takeaway
 from gexlib.baselines import Tuning
 from gexlib.cli import app
-from gexlib.cohorts import open_cohort, store
+from gexlib.cohorts import open_cohort, schema, store
 from gexlib.errors import InputError
 from gexlib.takeaway import file
 from gexlib.takeaway.card import card, table
@@ -325,3 +325,43 @@ def test_the_commands(cohort, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is there already"):
         run("pretrain", *name, "--out", "net.safetensors")
     assert store.stored()
+
+
+def test_ids_that_count_belong_to_their_source(source, cohort):
+    def known(ids, patients, origin):
+        other = cohort[: len(ids)].copy()
+        other.obs_names, other.obs["patient"], other.uns["source"] = ids, patients, origin
+        return takeaway._fingerprints(other)
+
+    for ids in (["1", "s2", "P-007", "Patient 12"], ["TCGA-A7-A0CE-01A", "GSM1234", "SRR123456", "c1f0-77aa"]):
+        here, there = (np.concatenate(known(ids, ids, origin)) for origin in ("GEO GSE1", "GEO GSE2"))
+        np.testing.assert_array_equal(here, np.concatenate(known(ids, ids, "GEO GSE1")))
+        assert (here == there).all() if ids[0].startswith("TCGA") else (here != there).all()
+
+
+def test_samples_of_no_known_status_are_predicted(source, cohort):
+    new = cohort[cohort.obs["cancer_type"] == "BRCA"].copy()
+    new.obs["status"] = ""
+    found, metrics, _ = takeaway.predict(source, schema.check(new))
+    assert len(found) == new.n_obs and metrics == {} and set(found["label"]) == {""}
+    with pytest.raises(InputError, match="cannot carry"):
+        takeaway.finetune(source, new)
+
+
+def test_predictions_replace_nothing(source, cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file.save(source, "net.safetensors")
+    content, words = (tmp_path / "net.safetensors").read_bytes(), ["predict", "net.safetensors", "--cohort"]
+    (tmp_path / "p.csv").write_text("mine")
+    for out, why in (("net.safetensors", "must end in .csv"), ("p.csv", "is there already"), ("no/p.csv", "no folder")):
+        with pytest.raises(InputError, match=f"--out {out}: .*{why}"):
+            CliRunner().invoke(app, [*words, "simulated-tcga:smoke", "--out", out], catch_exceptions=False)
+    assert (tmp_path / "net.safetensors").read_bytes() == content and (tmp_path / "p.csv").read_text() == "mine"
+    done = CliRunner().invoke(app, [*words, "simulated-tcga:smoke", "--out", "p.csv", "--force"])
+    assert done.exit_code == 0 and len(pd.read_csv("p.csv"))
+
+
+def test_the_card_says_what_differs_from_the_defaults(tuned):
+    text = card(tuned, "net.safetensors")
+    assert "Parameters other than the defaults: `hidden=[8, 4]`, `epochs=12`, `fixed_epochs=12`." in text
+    assert "*baseline* one of the same form trained from scratch" in text

@@ -462,7 +462,7 @@ def _read_matrix(path: Path, sheet: pd.DataFrame) -> tuple[AnnData, list[str], l
         several = _number(len(absent), "line")
         dropped.append(f"{several} of the sample sheet that the table has no values for ({few(absent)})")
     _refuse_repeated(path, table.index)
-    for what, none in (("label", _is_label), ("count of reads that no gene got", _is_summary)):
+    for what, none in (("label", _is_label), ("summary line", _is_summary)):
         chosen = np.array([none(gene) for gene in table.columns], dtype=bool)
         if chosen.any():
             dropped.append(f"{_number(chosen.sum(), what)} among the genes ({few(table.columns[chosen])})")

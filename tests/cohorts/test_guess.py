@@ -188,3 +188,19 @@ def test_the_command_tells_its_guesses(home, tmp_path, monkeypatch):
     assert cohorts.open_cohort("mine").uns["imported"]["guessed"]
     with pytest.raises(InputError, match="no status"):
         CliRunner().invoke(app, [*words, "--no-guess"], catch_exceptions=False)
+
+
+def test_values_on_no_scale_are_asked_about():
+    X = COUNTS * 1.0
+    X[2, 1] = -5
+    refused(
+        "has values from -5 to .*, which are neither counts nor logarithms: .* --transform none",
+        cohort(X, status=STATUS),
+    )
+    assert fitted(cohort(X, status=STATUS), transform="none").X.min() == -5
+
+
+@pytest.mark.parametrize("name", ["mother", "treatment", "predicted", "history_of_cancer"])
+def test_a_column_of_another_name_is_no_status(name):
+    columns = {name: ["cancer", "healthy"] * 6, "histotype": ["LUAD", "NAT"] * 6}
+    refused(f"has no status .*{name} has `cancer`", cohort(**columns))

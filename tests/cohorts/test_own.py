@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gexlib import cohorts
-from gexlib.cohorts import own, store
+from gexlib.cohorts import own, schema, store
 from gexlib.errors import InputError
 from gexlib.tasks import carried
 
@@ -381,3 +381,87 @@ def test_the_arrays_of_the_reruns(home, real_data):
     studies = cohorts.import_cohort(files["u133-studies"], "u133-studies")
     assert studies.shape == (478, 22215) and {"batch", "label_note", "study_has_both"} <= set(studies.obs)
     assert any("350 of 478 samples are from studies with one status" in note for note in studies.uns["notes"])
+
+
+def test_comment_lines_other_encodings_and_empty_ends(table):
+    path, sheet = table()
+    digest = own.read(path, "mine", samples=sheet).uns["digest"]
+    values, labels = path.read_bytes(), sheet.read_bytes()
+
+    def again(values=values, labels=labels):
+        path.write_bytes(values)
+        sheet.write_bytes(labels)
+        mine = own.read(path, "mine", samples=sheet)
+        return mine.uns["digest"], mine.uns["imported"]["dropped"]
+
+    marked = b"#Name\tWords\n#what it is\tmore\n#STRING\tSTRING\n#1\t1\n"
+    rows = labels.decode().splitlines()
+    for variant in (
+        {"values": b'# Program:featureCounts v2.0.1; Command:"featureCounts" "-T" "4"\n' + values},
+        {"labels": marked + labels},
+        {"labels": b"##made by hand\n#" + labels},
+        {"values": values.decode().encode("utf-16"), "labels": labels.decode().encode("utf-16")},
+        {"values": values + b"\t" * 24 + b"\n" * 3},
+        {"labels": "\n".join(f"{row}\t\t" for row in rows).encode()},
+    ):
+        assert again(**variant) == (digest, [])
+
+
+def test_what_is_no_gene(table):
+    def change(values, sheet):
+        values.loc["age"], values.loc["Label"] = 50, ["T", "N"] * 12
+        values.loc["__no_feature"], values.loc["N_unmapped"] = 1e6, 1e6
+        return values, sheet
+
+    path, sheet = table(change=change)
+    mine = own.read(path, "mine", samples=sheet)
+    assert list(mine.var_names) == GENES and mine.uns["imported"]["dropped"] == [
+        "2 labels among the genes (age, Label)",
+        "2 summary lines among the genes (__no_feature, N_unmapped)",
+    ]
+    path, sheet = table(change=lambda values, sheet: (values.set_axis(["TP53", "EGFR", "MYC", "y"]), sheet))
+    values = pd.read_csv(path, sep="\t", index_col=0)
+    values.loc["y"] = [1.0, 0.0] * 12
+    values.to_csv(path, sep="\t")
+    with pytest.raises(InputError, match="mine: y has one value in all cancer and another in all normal samples, so"):
+        own.read(path, "mine", samples=sheet)
+
+
+def test_a_value_has_one_meaning(h5ad):
+    path = h5ad(status=["T", "N"] * 12)
+    with pytest.raises(InputError, match="--map status:T=normal: status:T means cancer already; choose one"):
+        own.read(path, "mine", maps=["status:T=cancer", "status:T=normal"])
+
+
+def test_a_name_is_not_taken_over(home, h5ad):
+    before = cohorts.import_cohort(h5ad(), "mine").uns["digest"]
+    assert cohorts.import_cohort(h5ad(status=["normal", "cancer"] * 12), "mine").uns["digest"] != before
+    with pytest.raises(InputError, match="--as mine: there is a cohort of this name from mine.h5ad; .* or add --force"):
+        cohorts.import_cohort(h5ad("other"), "mine")
+    assert cohorts.import_cohort(h5ad("other"), "mine", force=True).uns["imported"]["file"] == "other.h5ad"
+    (store.folder_of("mine") / "uns.json").write_text("{}")
+    assert cohorts.import_cohort(h5ad(), "mine").uns["digest"] == before
+
+
+def test_no_name_is_no_cohort(home, h5ad):
+    cohorts.import_cohort(h5ad(), "mine")
+    with pytest.raises(InputError, match="there is no cohort : choose from"):
+        cohorts.open_cohort("")
+    refused_name = "a" * 61
+    with pytest.raises(InputError, match="this is no name"):
+        cohorts.import_cohort(h5ad(), refused_name)
+
+
+def test_samples_without_a_status(home, h5ad):
+    path = h5ad(status=None)
+    with pytest.raises(InputError, match="has no status .* only to be predicted need none with --unlabelled"):
+        cohorts.import_cohort(path, "new")
+    new = cohorts.import_cohort(path, "new", unlabelled=True)
+    assert set(new.obs["status"]) == {""} and new.n_obs == 24 and carried(new) == []
+    assert new.uns["notes"] == [
+        "No sample has a status: this cohort can be predicted, and nothing can be trained or tested on it."
+    ]
+    with pytest.raises(InputError, match="has no cancer and no normal sample"):
+        schema.check_two_classes(new)
+    with pytest.raises(InputError, match="--unlabelled: mine has a column status; leave out the option, or the column"):
+        own.read(h5ad(), "mine", unlabelled=True)

@@ -216,6 +216,12 @@ def test_the_majority_is_right_on_the_share_of_the_commoner_class(seen):
             assert got["balanced_accuracy"] == got["roc_auc"] == pytest.approx(0.5)
 
 
+def test_table_4_without_the_network(seen):
+    frame = table(row for s in seen for row in s.rows if s.method != comparison.NETWORK)
+    shown, first = comparison.summarise(frame), frame["method"].iloc[0]
+    assert shown.loc[shown["method"] == first, "difference"].isna().all() and set(shown["method"]) == {*frame["method"]}
+
+
 def test_table_4_and_all_metrics(seen):
     frame = table(row for s in seen for row in s.rows)
     tasks, arms = frame["task"].unique(), frame["arm"].unique()
