@@ -25,3 +25,8 @@ def shortened(item: object, most: int = 50) -> str:
     """Return a name, its end left out where it is long."""
     text = str(item)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def numbered(n: int, what: str) -> str:
+    """Return a number and what is counted, in the plural where there is not one."""
+    return f"{n} {what}" + ("" if n == 1 else "s")

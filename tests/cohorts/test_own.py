@@ -329,12 +329,6 @@ def test_mistakes_with_files(home, h5ad, table, tmp_path):
     refused("sheet.csv is separated by semicolons", path, samples=semicolons)
 
 
-def test_ends_of_lines_that_send_pandas_into_a_loop(tmp_path, bounded):
-    (tmp_path / "sheet.csv").write_bytes(b"id,status\ns0,cancer\r\t\r\t\tnormal\n")
-    table = own._read_table(tmp_path / "sheet.csv", dtype=str, keep_default_na=False)
-    assert list(table.index) == ["s0", "normal"]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -381,30 +375,6 @@ def test_the_arrays_of_the_reruns(home, real_data):
     studies = cohorts.import_cohort(files["u133-studies"], "u133-studies")
     assert studies.shape == (478, 22215) and {"batch", "label_note", "study_has_both"} <= set(studies.obs)
     assert any("350 of 478 samples are from studies with one status" in note for note in studies.uns["notes"])
-
-
-def test_comment_lines_other_encodings_and_empty_ends(table):
-    path, sheet = table()
-    digest = own.read(path, "mine", samples=sheet).uns["digest"]
-    values, labels = path.read_bytes(), sheet.read_bytes()
-
-    def again(values=values, labels=labels):
-        path.write_bytes(values)
-        sheet.write_bytes(labels)
-        mine = own.read(path, "mine", samples=sheet)
-        return mine.uns["digest"], mine.uns["imported"]["dropped"]
-
-    marked = b"#Name\tWords\n#what it is\tmore\n#STRING\tSTRING\n#1\t1\n"
-    rows = labels.decode().splitlines()
-    for variant in (
-        {"values": b'# Program:featureCounts v2.0.1; Command:"featureCounts" "-T" "4"\n' + values},
-        {"labels": marked + labels},
-        {"labels": b"##made by hand\n#" + labels},
-        {"values": values.decode().encode("utf-16"), "labels": labels.decode().encode("utf-16")},
-        {"values": values + b"\t" * 24 + b"\n" * 3},
-        {"labels": "\n".join(f"{row}\t\t" for row in rows).encode()},
-    ):
-        assert again(**variant) == (digest, [])
 
 
 def test_what_is_no_gene(table):
