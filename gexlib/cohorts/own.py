@@ -431,7 +431,9 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
         raise InputError(
             f"cohort {name} has no status among its columns {few(obs.columns, 20)}: say which one it is with --map "
             "COLUMN=status, and what its values mean with --map COLUMN:VALUE=cancer and --map COLUMN:VALUE=normal; "
-            "samples that are only to be predicted need none with --unlabelled" + _asked(obs)
+            "samples that are only to be predicted need none with --unlabelled"
+            + _asked(obs)
+            + (f"; left out before: {'; '.join(dropped)}" if dropped else "")
         )
     keep = np.ones(len(obs), dtype=bool)
     for column in obs.columns:

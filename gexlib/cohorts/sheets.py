@@ -136,7 +136,9 @@ def _refuse_repeated(path: Path, ids: pd.Index) -> None:
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         several = numbered(len(repeated), "repeated sample id")
-        raise InputError(f"{path} has {several}, such as {few(repeated)}: keep one of each")
+        raise InputError(
+            f"{path} has {several}, such as {few(repeated)}: see that the ids stand first, and keep one of each"
+        )
 
 
 def read_sheet(path: Path) -> pd.DataFrame:

@@ -4,8 +4,10 @@ import gzip
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from gexlib import cohorts
+from gexlib.cli import app
 from gexlib.cohorts import geo, store
 from gexlib.errors import InputError
 from tests.cohorts import sources
@@ -66,6 +68,14 @@ def test_a_series(folder):
         cohorts.open_cohort("GSE4321").n_obs == 4
         and cohorts.fetch_cohort("GSE4321", maps=MAPS, store_as="lung").n_obs == 4
     )
+
+
+def test_what_fetch_says_of_a_series(folder):
+    folder()
+    words = [word for given in MAPS for word in ("--map", given)]
+    shown = CliRunner().invoke(app, ["fetch", "gse4321", *words], catch_exceptions=False).output
+    assert "GSE4321: 4 samples x 3 genes" in shown and "guessed: logarithms (values up to " in shown
+    assert "left out: 1 sample whose disease was mapped to nothing" in shown
 
 
 SAME = {

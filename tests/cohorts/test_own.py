@@ -377,6 +377,12 @@ def test_the_arrays_of_the_reruns(home, real_data):
     assert any("350 of 478 samples are from studies with one status" in note for note in studies.uns["notes"])
 
 
+def test_what_was_left_out_is_told_where_no_status_is_found(table):
+    path, sheet = table(change=lambda values, sheet: (values, sheet.drop(columns="status").drop(index="s7")))
+    with pytest.raises(InputError, match="has no status .*left out before: 1 column .* does not name .s7.$"):
+        own.read(path, "mine", samples=sheet)
+
+
 def test_what_is_no_gene(table):
     def change(values, sheet):
         values.loc["age"], values.loc["Label"] = 50, ["T", "N"] * 12
@@ -409,6 +415,8 @@ def test_a_name_is_not_taken_over(home, h5ad):
     with pytest.raises(InputError, match="--as mine: there is a cohort of this name from mine.h5ad; .* or add --force"):
         cohorts.import_cohort(h5ad("other"), "mine")
     assert cohorts.import_cohort(h5ad("other"), "mine", force=True).uns["imported"]["file"] == "other.h5ad"
+    with pytest.raises(InputError, match="--as mine: .* from other.h5ad"):
+        cohorts._refuse_replacing("mine", {"BRCA.RData"})  # as of fetch --as
     (store.folder_of("mine") / "uns.json").write_text("{}")
     assert cohorts.import_cohort(h5ad(), "mine").uns["digest"] == before
 
