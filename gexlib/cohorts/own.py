@@ -146,7 +146,7 @@ def fit(
     obs.columns = [str(column) for column in obs.columns]
     if not obs.columns.is_unique:
         twice = obs.columns[obs.columns.duplicated()][0]
-        raise InputError(f"{origin.get('file', name)}: column `{twice}` stands twice: keep one")
+        raise InputError(f"{origin.get('file', name)}: column `{shortened(twice)}` stands twice: keep one")
     kept = select(obs, where, dropped)
     adata, obs = adata[kept], obs[kept]
     if unlabelled:
@@ -453,7 +453,7 @@ def _labelled(name: str, obs: pd.DataFrame, theirs: dict[str, str], dropped: lis
         if column == "origin" or unlabelled:
             wrong = wrong[wrong != ""]
         if len(wrong):
-            mine, first = theirs.get(column, column), wrong.iloc[0]
+            mine, first = shortened(theirs.get(column, column)), shortened(wrong.iloc[0])
             raise InputError(
                 f"cohort {name}: the {column} of {numbered(len(wrong), 'sample')} is not {' or '.join(allowed)} but "
                 f"{_counted(wrong)}; say what it means with --map '{mine}:{first}=...', where ... is "

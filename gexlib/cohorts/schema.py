@@ -260,7 +260,7 @@ def _plain(name: str, table: "pd.DataFrame") -> "pd.DataFrame":
     table.columns = [str(column) for column in table.columns]
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].unique()
-        raise InputError(f"cohort {name} has more than one column `{repeated[0]}`: keep one")
+        raise InputError(f"cohort {name} has more than one column `{shortened(repeated[0])}`: keep one")
     for column in table.columns:
         values = table[column]
         if column in LABELS or values.dtype.kind not in "biuf":
