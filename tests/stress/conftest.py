@@ -27,12 +27,14 @@ def pytest_runtest_logreport(report):
         kept["outcome"] = "**failed**"
     elif report.skipped:
         kept["outcome"] = f"skipped: {report.longrepr[2].removeprefix('Skipped: ')}"
+    if report.when == "teardown":
+        _write()
 
 
-def pytest_sessionfinish():
-    """Write the summary where STRESS_REPORT names a file, as `make stress` does."""
+def _write():
+    """Write the summary where STRESS_REPORT names a file, as `make stress` does; what comes may kill this process."""
     target = os.environ.get("STRESS_REPORT")
-    if not target or not _results:
+    if not target:
         return
     host, (revision, dirty) = provenance.host(), provenance.commit()
     lines = [
