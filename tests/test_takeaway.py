@@ -361,6 +361,25 @@ def test_predictions_replace_nothing(source, cohort, tmp_path, monkeypatch):
     assert done.exit_code == 0 and len(pd.read_csv("p.csv"))
 
 
+def test_a_place_that_cannot_be_written_to_costs_no_prediction(source, tmp_path, monkeypatch):
+    file.save(source, tmp_path / "net.safetensors")
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr(takeaway, "predict", None)
+    words = ["predict", str(tmp_path / "net.safetensors"), "--cohort", "simulated-tcga:smoke", "--out"]
+    with pytest.raises(InputError, match="cannot write to .*taken"):
+        CliRunner().invoke(app, [*words, str(tmp_path / "taken" / "p.csv")], catch_exceptions=False)
+
+
+def test_another_scale_is_said_before_fine_tuning(source, cohort, tmp_path, home):
+    other = cohort[cohort.obs["cancer_type"] == "BRCA"].copy()
+    other.uns |= {"name": "other", "scale": "counts"}
+    store.save(other)
+    file.save(source, tmp_path / "net.safetensors")
+    words = ["finetune", str(tmp_path / "net.safetensors"), "--cohort", "other", "--n", "16", "--no-compare"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "b.safetensors")], catch_exceptions=False)
+    assert "values of another scale (" in done.output and "here counts): --scaler target may serve" in done.output
+
+
 def test_the_card_says_what_differs_from_the_defaults(tuned):
     text = card(tuned, "net.safetensors")
     assert "Parameters other than the defaults: `hidden=[8, 4]`, `epochs=12`, `fixed_epochs=12`." in text

@@ -70,6 +70,17 @@ def test_a_series(folder):
     )
 
 
+def test_a_series_takes_no_other_cohorts_name(folder, make_cohort):
+    folder()
+    assert cohorts.fetch_cohort("GSE4321", maps=MAPS, store_as="lung").n_obs == 4
+    assert cohorts.fetch_cohort("GSE4321", maps=MAPS, store_as="lung").n_obs == 4  # the same file again
+    store.save(make_cohort(name="mine"))
+    with pytest.raises(InputError, match="--as mine: there is a cohort of this name; use another name, or add --force"):
+        cohorts.fetch_cohort("GSE4321", maps=MAPS, store_as="mine")
+    assert store.open_stored("mine").n_obs == 12
+    assert cohorts.fetch_cohort("GSE4321", maps=MAPS, store_as="mine", force=True).n_obs == 4
+
+
 def test_what_fetch_says_of_a_series(folder):
     folder()
     words = [word for given in MAPS for word in ("--map", given)]

@@ -1,6 +1,7 @@
 """TCGA from UCSC Xena, in small files of its form."""
 
 import gzip
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,9 @@ def test_barcodes(site, person, kind, length):
     assert (row.patient, row.study, row.sample_type) == (f"TCGA-{site}-{person}", site, f"{kind:02}")
     assert (row.vial, row.plate, row.centre) == ("B" * (length > 0), "A00Z" * (length > 2), "07" * (length > 3))
     assert xena.barcodes([barcode + "-x", barcode[1:], ""])["status"].tolist() == [""] * 3
+
+
+def test_a_logarithm_beyond_all_numbers_becomes_infinite_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert xena._to_one(np.float32([[2000, -9.9658]])).tolist() == [[np.inf, 0]]
